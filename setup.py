@@ -26,7 +26,7 @@ setup(
             "boundscheck": False,
             "wraparound": False,
             "cdivision": True,
-            "embedsignature": False,
+            "autotestdict": False,
         },
     ),
 )

@@ -1,0 +1,46 @@
+"""The preallocated growing buffer that events are serialized into."""
+
+from libc.stdlib cimport free, malloc, realloc
+
+# A buffer that one large event made bigger than this gives its memory back when it is released.
+cdef enum:
+    BUFFER_FIRST = 4096
+    BUFFER_KEPT = 1 << 20
+
+ctypedef struct Buffer:
+    char* data    # owned; NULL until the first reserve
+    size_t used   # bytes written
+    size_t size   # bytes allocated
+
+
+cdef inline int buffer_grow(Buffer* b, size_t extra) except -1:
+    """Room for `extra` more bytes, at least doubling; on MemoryError the buffer stays as it was."""
+    cdef size_t size = max(2 * b.size, b.used + extra, <size_t> BUFFER_FIRST)
+    cdef char* data = <char*> realloc(b.data, size)
+    if data == NULL:
+        raise MemoryError(f"no memory for an event of {size} bytes")
+    b.data = data
+    b.size = size
+    return 0
+
+
+cdef inline char* buffer_reserve(Buffer* b, size_t extra) except NULL:
+    """Room for `extra` bytes at the end; the pointer holds until the next reserve."""
+    if b.size - b.used < extra:
+        buffer_grow(b, extra)
+    return b.data + b.used
+
+
+cdef inline void buffer_reset(Buffer* b) noexcept nogil:
+    """Empties the buffer for its next use."""
+    b.used = 0
+    if b.size > BUFFER_KEPT:
+        free(b.data)
+        b.data = NULL
+        b.size = 0
+
+
+cdef inline void buffer_free(Buffer* b) noexcept nogil:
+    free(b.data)
+    b.data = NULL
+    b.used = b.size = 0

@@ -1,0 +1,27 @@
+from libc.stdint cimport int64_t
+
+from pykafkaevt.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t
+
+cdef class DeliveryBatch:
+    cdef rd_kafka_event_t** events             # owned, until detach(): they keep the messages alive
+    cdef Py_ssize_t event_count
+    cdef const rd_kafka_message_t** messages   # owned array of borrowed messages; NULL after detach()
+    cdef Py_ssize_t count
+    cdef Py_ssize_t failed                     # records with an error
+    cdef int64_t taken_us                      # CLOCK_MONOTONIC when the reports were taken from librdkafka
+    cdef readonly list opaques
+    cdef tuple columns                         # the four memoryviews, made at the first look
+    cdef list records                          # (key, value) of each, kept by detach()
+
+    cdef int fill(self) except -1
+    cdef int detach(self) except -1
+    cdef void release(self) noexcept
+
+# Takes over both arrays, and the reference each message holds in its _private.
+cdef DeliveryBatch batch_of_events(
+    rd_kafka_event_t** events, Py_ssize_t event_count,
+    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us
+)
+
+# Records that were refused before they were queued: (error code, key, value, opaque) each.
+cdef DeliveryBatch batch_of_refused(list refused)

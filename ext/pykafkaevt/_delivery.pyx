@@ -1,0 +1,211 @@
+"""Delivery reports: a batch of them as columns, and one of them."""
+
+from array import array
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.list cimport PyList_New
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free
+
+from pykafkaevt._librdkafka cimport delivery_error, table
+from pykafkaevt.librdkafka cimport (
+    RD_KAFKA_PARTITION_UA, rd_kafka_event_t, rd_kafka_message_t, rdkafka_api,
+)
+
+cdef extern from "counters.h" nogil:
+    int64_t monotonic_us()
+
+cdef extern from "Python.h":
+    void PyList_SET_ITEM_STOLEN "PyList_SET_ITEM"(object, Py_ssize_t, PyObject*)
+
+cdef const rdkafka_api* api = table()
+cdef int64_t OFFSET_INVALID = -1001
+
+
+cdef class DeliveryReport:
+    """What became of one record.
+
+    error: None, or a DeliveryError; partition, offset: where the record stands (-1, -1001 when it failed);
+    latency_us: microseconds from the call that queued it to its report; key, value: bytes or None;
+    opaque: what was given with it.
+    """
+
+    cdef readonly object error
+    cdef readonly int partition
+    cdef readonly long long offset
+    cdef readonly long long latency_us
+    cdef readonly bytes key
+    cdef readonly bytes value
+    cdef readonly object opaque
+
+    def __repr__(self):
+        return (
+            f"DeliveryReport(error={self.error!r}, partition={self.partition}, offset={self.offset}, "
+            f"latency_us={self.latency_us}, key={self.key!r}, value={self.value!r}, opaque={self.opaque!r})"
+        )
+
+
+cdef inline bytes text_of(const void* data, size_t size):
+    return PyBytes_FromStringAndSize(<const char*> data, size) if data != NULL else None
+
+
+cdef class DeliveryBatch:
+    """The delivery reports of one batch: columns as read-only memoryviews of ints, one item per record.
+
+    Columns, keys and values are read from librdkafka's memory when they are first looked at; a batch kept
+    beyond its on_delivery call copies them then.
+    """
+
+    def __init__(self):
+        raise TypeError("a DeliveryBatch comes from a producer")
+
+    def __dealloc__(self):
+        self.release()
+
+    cdef void release(self) noexcept:
+        cdef Py_ssize_t i
+        with nogil:
+            for i in range(self.event_count):
+                api.event_destroy(self.events[i])
+            self.event_count = 0
+            free(self.events)
+            self.events = NULL
+            free(self.messages)
+            self.messages = NULL
+
+    cdef int fill(self) except -1:
+        """Make the columns, all four in one pass."""
+        if self.columns is not None:
+            return 0
+        cdef Py_ssize_t i, n = self.count
+        cdef bytes codes = PyBytes_FromStringAndSize(NULL, n * sizeof(int32_t))
+        cdef bytes partitions = PyBytes_FromStringAndSize(NULL, n * sizeof(int32_t))
+        cdef bytes offsets = PyBytes_FromStringAndSize(NULL, n * sizeof(int64_t))
+        cdef bytes latencies = PyBytes_FromStringAndSize(NULL, n * sizeof(int64_t))
+        cdef int32_t* code = <int32_t*> PyBytes_AS_STRING(codes)
+        cdef int32_t* partition = <int32_t*> PyBytes_AS_STRING(partitions)
+        cdef int64_t* offset = <int64_t*> PyBytes_AS_STRING(offsets)
+        cdef int64_t* latency = <int64_t*> PyBytes_AS_STRING(latencies)
+        cdef const rd_kafka_message_t* m
+        # librdkafka measures a latency up to now: what has passed since the reports were taken is no part of it
+        cdef int64_t since = monotonic_us() - self.taken_us
+        for i in range(n):
+            m = self.messages[i]
+            code[i] = m.err
+            partition[i] = m.partition
+            offset[i] = m.offset
+            latency[i] = max(api.message_latency(m) - since, <int64_t> 0)
+        self.columns = (
+            memoryview(codes).cast("i"), memoryview(partitions).cast("i"),
+            memoryview(offsets).cast("q"), memoryview(latencies).cast("q"),
+        )
+        return 0
+
+    cdef int detach(self) except -1:
+        """Copy what the batch still shows from librdkafka's memory and give that back."""
+        cdef Py_ssize_t i
+        if self.messages != NULL:
+            self.fill()
+            self.records = [
+                (text_of(self.messages[i].key, self.messages[i].key_len),
+                 text_of(self.messages[i].payload, self.messages[i].len))
+                for i in range(self.count)
+            ]
+            self.release()
+        return 0
+
+    def __len__(self):
+        return self.count
+
+    @property
+    def ok(self) -> bool:
+        """Whether every record was delivered."""
+        return self.failed == 0
+
+    @property
+    def error_codes(self):
+        """librdkafka error codes, 0 for a delivered record."""
+        self.fill()
+        return self.columns[0]
+
+    @property
+    def partitions(self):
+        """Partitions, -1 where none was assigned."""
+        self.fill()
+        return self.columns[1]
+
+    @property
+    def offsets(self):
+        """Offsets in the partition, -1001 where there is none (failed, or acks=0)."""
+        self.fill()
+        return self.columns[2]
+
+    @property
+    def latencies_us(self):
+        """Microseconds from the call that queued the record to its report."""
+        self.fill()
+        return self.columns[3]
+
+    def __iter__(self):
+        cdef Py_ssize_t i
+        cdef DeliveryReport report
+        cdef dict errors = {0: None}
+        self.fill()
+        codes, partitions, offsets, latencies = self.columns
+        for i in range(self.count):
+            report = DeliveryReport.__new__(DeliveryReport)
+            code = codes[i]
+            if code not in errors:
+                errors[code] = delivery_error(code, "")
+            report.error = errors[code]
+            report.partition = partitions[i]
+            report.offset = offsets[i]
+            report.latency_us = latencies[i]
+            report.opaque = self.opaques[i]
+            if self.messages != NULL:
+                report.key = text_of(self.messages[i].key, self.messages[i].key_len)
+                report.value = text_of(self.messages[i].payload, self.messages[i].len)
+            else:
+                report.key, report.value = self.records[i]
+            yield report
+
+    def __repr__(self):
+        return f"<DeliveryBatch of {self.count} records, {self.failed} failed>"
+
+
+cdef DeliveryBatch batch_of_events(
+    rd_kafka_event_t** events, Py_ssize_t event_count,
+    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us
+):
+    cdef Py_ssize_t i
+    cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
+    batch.events = events
+    batch.event_count = event_count
+    batch.messages = messages
+    batch.count = count
+    batch.failed = failed
+    batch.taken_us = taken_us
+    batch.opaques = PyList_New(count)
+    for i in range(count):
+        # the list takes over the reference that was given with the record
+        PyList_SET_ITEM_STOLEN(batch.opaques, i, <PyObject*> messages[i]._private)
+    return batch
+
+
+cdef DeliveryBatch batch_of_refused(list refused):
+    cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
+    cdef Py_ssize_t n = len(refused)
+    batch.count = batch.failed = n
+    batch.opaques = [opaque for _, _, _, opaque in refused]
+    batch.records = [(key, value) for _, key, value, _ in refused]
+    batch.columns = tuple(
+        memoryview(array(kind, column).tobytes()).cast(kind)
+        for kind, column in (
+            ("i", [code for code, _, _, _ in refused]),
+            ("i", [RD_KAFKA_PARTITION_UA] * n),
+            ("q", [OFFSET_INVALID] * n),
+            ("q", [0] * n),
+        )
+    )
+    return batch

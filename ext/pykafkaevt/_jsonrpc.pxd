@@ -1,0 +1,25 @@
+from cpython.object cimport PyObject
+
+from pykafkaevt._buffer cimport Buffer
+
+cdef struct Prefix:
+    size_t at      # offset into EventTemplate.text of ,"name":
+    size_t length  # bytes; the text is padded, so that 32 bytes from `at` may be read
+
+cdef class EventTemplate:
+    cdef readonly str method
+    cdef readonly tuple fields
+    cdef readonly str invalid
+    cdef Py_ssize_t count     # len(fields)
+    cdef int policy           # INVALID_… of `invalid`
+    cdef char* text           # owned: the head, then a prefix per field
+    cdef size_t head          # bytes of {"jsonrpc":"2.0","method":"…"
+    cdef Prefix* prefixes     # owned, `count` of them
+
+    # Appends the notification to the buffer. `values` are borrowed, `count` of them (else SerializeError).
+    cdef int write(self, Buffer* b, PyObject** values, Py_ssize_t n, int policy) except -1
+
+cdef int invalid_policy(object name) except -1
+
+# The text as UTF-8, where it is not ASCII.
+cdef bytes utf8_of(object text, int policy)

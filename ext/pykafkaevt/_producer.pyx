@@ -1,0 +1,625 @@
+"""The produce side: records and events into librdkafka's queue, one at a time or in batches.
+
+A record's value and key are read where they lie (or serialized into a buffer that is used again) and copied once,
+by librdkafka. Its report, when asked for, travels as the opaque object itself: no table, no allocation.
+"""
+
+import logging
+import time
+from itertools import islice
+from threading import get_ident
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdlib cimport calloc
+from libc.string cimport memset
+
+from pykafkaevt._buffer cimport buffer_reset
+from pykafkaevt._client cimport (
+    ERROR_SLOTS, ERROR_ZERO, Client, Topic, counter_add, counter_get, counters_error, histogram_quantile,
+    room, room_sequence, room_wait, topic_in_flight,
+)
+from pykafkaevt._jsonrpc cimport EventTemplate, invalid_policy, utf8_of
+from pykafkaevt._librdkafka cimport delivery_error, table
+from pykafkaevt.librdkafka cimport (
+    RD_KAFKA_MSG_F_COPY, RD_KAFKA_PARTITION_UA, RD_KAFKA_RESP_ERR__QUEUE_FULL, RD_KAFKA_RESP_ERR_NO_ERROR,
+    RD_KAFKA_VTYPE_HEADER, RD_KAFKA_VTYPE_KEY, RD_KAFKA_VTYPE_MSGFLAGS, RD_KAFKA_VTYPE_OPAQUE,
+    RD_KAFKA_VTYPE_PARTITION, RD_KAFKA_VTYPE_RKT, RD_KAFKA_VTYPE_TIMESTAMP, RD_KAFKA_VTYPE_VALUE,
+    rd_kafka_error_t, rd_kafka_message_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_t, rd_kafka_vu_t,
+    rdkafka_api,
+)
+
+from pykafkaevt.errors import QueueFull, SerializeError, SerializeTypeError
+
+cdef extern from "Python.h":
+    bint PyUnicode_CheckExact(object)
+    bint PyBytes_CheckExact(object)
+    bint PyTuple_CheckExact(object)
+    bint PyUnicode_IS_COMPACT_ASCII(object)
+    void* PyUnicode_DATA(object)
+    Py_ssize_t PyUnicode_GET_LENGTH(object)
+    PyObject** PySequence_Fast_ITEMS(object)
+    PyObject* PyTuple_GET_ITEM_BORROWED "PyTuple_GET_ITEM"(object, Py_ssize_t)
+    PyObject* Py_None
+
+cdef const rdkafka_api* api = table()
+logger = logging.getLogger("pykafkaevt")
+
+cdef enum:
+    SLICE_MS = 100           # how long a blocking call waits before it looks for Ctrl-C
+    # places of the fixed arguments in Extras.arguments
+    AT_RKT = 0
+    AT_FLAGS = 1
+    AT_VALUE = 2
+    AT_KEY = 3
+    AT_OPAQUE = 4
+    AT_PARTITION = 5
+    AT_TIMESTAMP = 6
+    AT_HEADERS = 7
+
+cdef dict ON_FULL = {"block": FULL_BLOCK, "raise": FULL_RAISE, "drop": FULL_DROP}
+cdef Scratch* scratches = NULL
+
+
+cdef inline object text_of(object text, int policy, const void** data, size_t* length):
+    """Where a key's or value's bytes lie; the object returned keeps them there."""
+    if PyBytes_CheckExact(text):
+        data[0] = PyBytes_AS_STRING(text)
+        length[0] = PyBytes_GET_SIZE(text)
+        return text
+    if PyUnicode_CheckExact(text) and PyUnicode_IS_COMPACT_ASCII(text):
+        data[0] = PyUnicode_DATA(text)
+        length[0] = PyUnicode_GET_LENGTH(text)
+        return text
+    if text is None:
+        data[0] = NULL
+        length[0] = 0
+        return None
+    return text_of(bytes_of(text, policy), policy, data, length)
+
+
+cdef bytes bytes_of(object text, int policy):
+    if isinstance(text, str):
+        return utf8_of(text, policy)
+    if isinstance(text, (bytes, bytearray, memoryview)):
+        return bytes(text)
+    raise SerializeTypeError(f"a key or value must be bytes, str or None, not {type(text).__name__}")
+
+
+cdef bytes key_of_field(object value, int policy):
+    """The key that a field which is no str makes: bytes as they are, else its JSON text."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value).encode()
+    return bytes_of(value, policy)
+
+
+cdef int submit(
+    rd_kafka_t* rk, rd_kafka_topic_t* topic, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras,
+    Py_ssize_t first
+) noexcept nogil:
+    """Queue the messages in order; each one's `err` says what became of it. After a full queue none is tried."""
+    cdef Py_ssize_t i
+    cdef rd_kafka_error_t* error
+    cdef rd_kafka_vu_t* a
+    if extras == NULL:
+        api.produce_batch(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, messages, <int> n)
+        return 0
+    a = extras.arguments
+    for i in range(n):
+        a[AT_VALUE].u.mem.ptr = messages[i].payload
+        a[AT_VALUE].u.mem.size = messages[i].len
+        a[AT_KEY].u.mem.ptr = messages[i].key
+        a[AT_KEY].u.mem.size = messages[i].key_len
+        a[AT_OPAQUE].u.ptr = messages[i]._private
+        if extras.timestamps:
+            a[AT_TIMESTAMP].u.i64 = extras.timestamps_ms[first + i]
+        error = api.produceva(rk, a, extras.count)
+        messages[i].err = RD_KAFKA_RESP_ERR_NO_ERROR
+        if error != NULL:
+            messages[i].err = api.error_code(error)
+            api.error_destroy(error)
+            if messages[i].err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
+                return 0
+    return 0
+
+
+cdef class Producer:
+    """The compiled part of pykafkaevt.Producer."""
+
+    def open(
+        self, str bootstrap_servers, tuple properties, str topic, tuple topic_properties, on_delivery, on_error,
+        str on_full, full_timeout, str invalid, str name
+    ):
+        """Make the client and the topic; the arguments of pykafkaevt.Producer, its socket taken apart."""
+        if on_full not in ON_FULL:
+            raise ValueError(f"on_full must be 'block', 'raise' or 'drop', not {on_full!r}")
+        for callback in (on_delivery, on_error):
+            if callback is not None and not callable(callback):
+                raise TypeError(f"on_delivery and on_error must be callable, not {type(callback).__name__}")
+        self.full = ON_FULL[on_full]
+        self.full_timeout = -1.0 if full_timeout is None else full_timeout
+        self.policy = invalid_policy(invalid)
+        self.reporting = on_delivery is not None
+        self.name = name
+        cdef Client client = Client(bootstrap_servers, properties, name)
+        try:
+            self.topic = client.add_topic(topic, topic_properties, on_delivery, on_error)
+        except BaseException:
+            client.close(0)
+            raise
+        self.client = client
+
+    cdef Scratch* begin(self) except NULL:
+        """The start of every call that may use librdkafka: Closed, or what the call works with."""
+        global scratches
+        cdef Scratch* taken = scratches
+        self.client.ready()
+        if taken != NULL:
+            scratches = taken.next
+        else:
+            taken = <Scratch*> calloc(1, sizeof(Scratch))
+            if taken == NULL:
+                raise MemoryError()
+        self.client.active += 1
+        return taken
+
+    cdef int end(self, Scratch* scratch) except -1:
+        global scratches
+        buffer_reset(&scratch.buffer)
+        scratch.next = scratches
+        scratches = scratch
+        return self.client.leave()
+
+    # One record
+
+    cdef bint queue_one(self, void* value, size_t length, const void* key, size_t key_length, PyObject* tag) except -1:
+        """Queue one record; tag: borrowed, what its report carries, NULL for no report."""
+        cdef rd_kafka_message_t message
+        cdef Outcome outcome
+        if tag != NULL:
+            Py_INCREF(<object> tag)
+        # short and never blocking: not worth releasing the GIL
+        if api.produce(
+            self.topic.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, length, key, key_length, tag
+        ) == 0:
+            counter_add(&self.topic.counts.queued, 1)
+            return True
+        memset(&message, 0, sizeof(message))
+        message.payload = value
+        message.len = length
+        message.key = <void*> key
+        message.key_len = key_length
+        message._private = tag
+        message.err = api.last_error()
+        memset(&outcome, 0, sizeof(outcome))
+        self.settle(&message, 1, NULL, &outcome, True)
+        self.raise_refused(&outcome)
+        return outcome.queued == 1
+
+    cdef int raise_refused(self, Outcome* outcome) except -1:
+        if outcome.refused:
+            raise delivery_error(outcome.first_error, "the record was not queued")
+        return 0
+
+    def publish(
+        self, value, key=None, *, headers=None, timestamp_ms=None, partition=None, bint report=False, opaque=None
+    ) -> bool:
+        """Queue one record.
+
+        value, key: bytes, str (as UTF-8) or None (no key; a value None is a tombstone). headers: (name, bytes)
+        pairs. timestamp_ms: Unix time in ms, None or 0 for now. partition: None lets the topic's partitioner choose.
+        report: on_delivery gets its report, with `opaque`.
+
+        True when queued, False when dropped (on_full="drop"). Raises QueueFull, DeliveryError (refused: too
+        large), SerializeTypeError, Closed. Source: librdkafka rd_kafka_produce(), rd_kafka_produceva().
+        """
+        cdef const void* data
+        cdef const void* key_data
+        cdef size_t length, key_length
+        cdef Extras extras
+        cdef Outcome outcome
+        cdef PyObject* tag = <PyObject*> opaque if report and self.reporting else NULL
+        cdef Scratch* scratch = self.begin()
+        try:
+            value = text_of(value, self.policy, &data, &length)
+            key = text_of(key, self.policy, &key_data, &key_length)
+            if headers is None and timestamp_ms is None and partition is None:
+                return self.queue_one(<void*> data, length, key_data, key_length, tag)
+            kept = self.prepare(&extras, headers, timestamp_ms is not None, partition)
+            if timestamp_ms is not None:
+                extras.timestamps_ms[0] = timestamp_ms
+            self.set_message(scratch, 0, data, length, key_data, key_length, tag)
+            memset(&outcome, 0, sizeof(outcome))
+            self.queue_batch(scratch, 1, &extras, &outcome)
+            self.raise_refused(&outcome)
+            return outcome.queued == 1
+        finally:
+            self.end(scratch)
+
+    def emit(self, EventTemplate template not None, *values, key=None, bint report=False, opaque=None) -> bool:
+        """Serialize one event and queue it.
+
+        values: one per field of the template; key: bytes, str or None. Else as publish(); raises SerializeError
+        and SerializeTypeError for the values too.
+        """
+        cdef const void* key_data
+        cdef size_t key_length
+        cdef PyObject* tag = <PyObject*> opaque if report and self.reporting else NULL
+        cdef Scratch* scratch = self.begin()
+        try:
+            template.write(&scratch.buffer, PySequence_Fast_ITEMS(values), PyTuple_GET_SIZE(values), self.policy)
+            key = text_of(key, self.policy, &key_data, &key_length)
+            return self.queue_one(scratch.buffer.data, scratch.buffer.used, key_data, key_length, tag)
+        finally:
+            self.end(scratch)
+
+    # Batches
+
+    cdef int set_message(
+        self, Scratch* scratch, Py_ssize_t i, const void* value, size_t length, const void* key, size_t key_length,
+        PyObject* tag
+    ) except -1:
+        cdef rd_kafka_message_t* m = &scratch.messages[i]
+        m.payload = <void*> value
+        m.len = length
+        m.key = <void*> key
+        m.key_len = key_length
+        m._private = tag
+        if tag != NULL:
+            Py_INCREF(<object> tag)
+        return 0
+
+    cdef list prepare(self, Extras* extras, object headers, bint timestamps, object partition):
+        """Fill in the arguments of produceva; the list returned keeps the headers' bytes."""
+        cdef list kept = []
+        cdef rd_kafka_vu_t* a = extras.arguments
+        cdef const void* data
+        cdef size_t length
+        cdef size_t n = AT_HEADERS
+        memset(a, 0, sizeof(extras.arguments))
+        a[AT_RKT].vtype = RD_KAFKA_VTYPE_RKT
+        a[AT_RKT].u.rkt = self.topic.handle
+        a[AT_FLAGS].vtype = RD_KAFKA_VTYPE_MSGFLAGS
+        a[AT_FLAGS].u.i = RD_KAFKA_MSG_F_COPY
+        a[AT_VALUE].vtype = RD_KAFKA_VTYPE_VALUE
+        a[AT_KEY].vtype = RD_KAFKA_VTYPE_KEY
+        a[AT_OPAQUE].vtype = RD_KAFKA_VTYPE_OPAQUE
+        a[AT_PARTITION].vtype = RD_KAFKA_VTYPE_PARTITION
+        a[AT_PARTITION].u.i32 = RD_KAFKA_PARTITION_UA if partition is None else partition
+        a[AT_TIMESTAMP].vtype = RD_KAFKA_VTYPE_TIMESTAMP
+        extras.timestamps = timestamps
+        for name, value in headers or ():
+            if n == AT_HEADERS + HEADERS:
+                raise ValueError(f"more than {HEADERS} headers")
+            kept.append(bytes_of(name, self.policy) + b"\0")
+            a[n].vtype = RD_KAFKA_VTYPE_HEADER
+            a[n].u.header.name = PyBytes_AS_STRING(kept[len(kept) - 1])
+            kept.append(text_of(value, self.policy, &data, &length))
+            a[n].u.header.val = data
+            a[n].u.header.size = length
+            n += 1
+        extras.count = n
+        return kept
+
+    cdef int queue_batch(self, Scratch* scratch, Py_ssize_t n, Extras* extras, Outcome* outcome) except -1:
+        """Queue messages 0 to n; what is not queued gives its tag back."""
+        cdef rd_kafka_t* rk = self.client.rk
+        if n == 0:
+            return 0
+        with nogil:
+            submit(rk, self.topic.handle, scratch.messages, n, extras, 0)
+        return self.settle(scratch.messages, n, extras, outcome, False)
+
+    cdef int settle(
+        self, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, Outcome* outcome, bint single
+    ) except -1:
+        """See to each message by its `err`; while the queue is full wait and try again, drop or raise."""
+        cdef Py_ssize_t i, done = 0
+        cdef unsigned long long seen
+        cdef rd_kafka_t* rk
+        cdef object deadline = None
+        try:
+            while True:
+                i = self.count(messages, done, n, outcome, single)
+                done = i
+                if done == n:
+                    return 0
+                if self.full == FULL_DROP:
+                    counter_add(&self.topic.counts.dropped, n - done)
+                    return 0
+                if self.full == FULL_RAISE or self.client.thread_id == get_ident():
+                    # the report thread is what makes room: waiting in on_delivery would be for itself
+                    raise self.full_error(outcome)
+                if deadline is None:
+                    deadline = time.monotonic() + self.full_timeout if self.full_timeout >= 0 else -1.0
+                while True:
+                    seen = room_sequence(&self.client.reports.room)
+                    rk = self.client.rk
+                    with nogil:
+                        submit(rk, self.topic.handle, messages + done, n - done, extras, done)
+                    if messages[done].err != RD_KAFKA_RESP_ERR__QUEUE_FULL:
+                        break
+                    if not self.wait_for_room(seen, deadline):
+                        raise self.full_error(outcome)
+        finally:
+            for i in range(done, n):
+                Py_XDECREF(<PyObject*> messages[i]._private)
+
+    cdef object full_error(self, Outcome* outcome):
+        error = QueueFull(
+            f"{self.name}: the producer's queue is full ({topic_in_flight(self.topic)} records wait for their report)"
+        )
+        error.queued = outcome.queued
+        return error
+
+    cdef Py_ssize_t count(
+        self, rd_kafka_message_t* messages, Py_ssize_t done, Py_ssize_t n, Outcome* outcome, bint single
+    ) except -1:
+        """Count what was queued and what was refused from `done` on; where the queue was full, or n."""
+        cdef Py_ssize_t i, queued = 0
+        cdef rd_kafka_message_t* m
+        for i in range(done, n):
+            m = &messages[i]
+            if m.err == RD_KAFKA_RESP_ERR_NO_ERROR:
+                queued += 1
+            elif m.err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
+                break
+            else:
+                if outcome.refused == 0:
+                    outcome.first_refused = outcome.base + i
+                    outcome.first_error = m.err
+                outcome.refused += 1
+                counter_add(&self.topic.counts.rejected, 1)
+                counters_error(&self.topic.counts, m.err)
+                if m._private != NULL:
+                    if not single:
+                        self.client.report_refused(
+                            self.topic, m.err,
+                            (<char*> m.key)[:m.key_len] if m.key != NULL else None,
+                            (<char*> m.payload)[:m.len] if m.payload != NULL else None,
+                            <object> m._private,
+                        )
+                    Py_DECREF(<object> m._private)
+        else:
+            i = n
+        counter_add(&self.topic.counts.queued, queued)
+        outcome.queued += queued
+        return i
+
+    cdef bint wait_for_room(self, unsigned long long seen, object deadline) except -1:
+        """Sleep until records were released; False when `deadline` (time.monotonic) has passed."""
+        cdef room* where = &self.client.reports.room
+        cdef int ms = SLICE_MS
+        if deadline >= 0:
+            ms = max(0, min(SLICE_MS, int((deadline - time.monotonic()) * 1000)))
+            if ms == 0:
+                return False
+        with nogil:
+            room_wait(where, seen, ms)
+        PyErr_CheckSignals()
+        self.client.ready()
+        return True
+
+    cdef Py_ssize_t queue_all(
+        self, EventTemplate template, object rows, object key_field, object keys, object headers,
+        object timestamps_ms, bint report, object opaques
+    ) except -1:
+        """The one loop behind publish_many (template None: rows are values) and emit_many."""
+        cdef Py_ssize_t i, n, m, sent = 0, key_index = -1
+        cdef size_t at
+        cdef const void* data
+        cdef const void* key_data = NULL
+        cdef size_t length, key_length = 0
+        cdef bint tagged = report and self.reporting
+        cdef PyObject* tag = NULL
+        cdef Extras extras
+        cdef Extras* how = NULL
+        cdef Outcome outcome
+        cdef tuple chunk
+        cdef tuple key_chunk = None
+        cdef tuple opaque_chunk = None
+        cdef tuple timestamp_chunk = None
+        cdef list held = []
+        cdef Scratch* scratch
+        if key_field is not None:
+            if keys is not None:
+                raise TypeError("key_field and keys exclude each other")
+            try:
+                key_index = template.fields.index(key_field)
+            except ValueError:
+                raise SerializeError(f"{template.method} has no field {key_field!r} for the key") from None
+        same_length(rows, keys, "keys")
+        same_length(rows, opaques, "opaques")
+        same_length(rows, timestamps_ms, "timestamps_ms")
+        rows_left = iter(rows)
+        keys_left = None if keys is None else iter(keys)
+        opaques_left = None if opaques is None or not tagged else iter(opaques)
+        timestamps_left = None if timestamps_ms is None else iter(timestamps_ms)
+        memset(&outcome, 0, sizeof(outcome))
+        scratch = self.begin()
+        try:
+            if headers is not None or timestamps_ms is not None:
+                how = &extras
+                kept = self.prepare(how, headers, timestamps_ms is not None, None)
+            while True:
+                chunk = next_chunk(rows_left, BATCH)
+                n = PyTuple_GET_SIZE(chunk)
+                if n == 0:
+                    break
+                if keys_left is not None:
+                    key_chunk = chunk_of(keys_left, n, "keys")
+                if opaques_left is not None:
+                    opaque_chunk = chunk_of(opaques_left, n, "opaques")
+                if timestamps_left is not None:
+                    timestamp_chunk = chunk_of(timestamps_left, n, "timestamps_ms")
+                m = 0
+                scratch.buffer.used = 0
+                held.clear()
+                try:
+                    for i in range(n):
+                        row = <object> PyTuple_GET_ITEM(chunk, i)
+                        if key_chunk is not None:
+                            key = <object> PyTuple_GET_ITEM(key_chunk, i)
+                            hold(held, key, text_of(key, self.policy, &key_data, &key_length))
+                        if template is None:
+                            hold(held, row, text_of(row, self.policy, &data, &length))
+                        else:
+                            if not PyTuple_CheckExact(row):
+                                row = row_of(row)
+                                held.append(row)
+                            at = scratch.buffer.used
+                            template.write(
+                                &scratch.buffer, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy
+                            )
+                            length = scratch.buffer.used - at
+                            # the buffer may still move: its place stands in for the address
+                            data = <const void*> at
+                            if key_index >= 0:
+                                key = <object> PyTuple_GET_ITEM(row, key_index)
+                                if not PyUnicode_CheckExact(key):
+                                    key = key_of_field(key, self.policy)
+                                    held.append(key)
+                                hold(held, key, text_of(key, self.policy, &key_data, &key_length))
+                        if timestamp_chunk is not None:
+                            extras.timestamps_ms[m] = <object> PyTuple_GET_ITEM(timestamp_chunk, i)
+                        if tagged:
+                            tag = Py_None if opaque_chunk is None else PyTuple_GET_ITEM_BORROWED(opaque_chunk, i)
+                        self.set_message(scratch, m, data, length, key_data, key_length, tag)
+                        m += 1
+                        if scratch.buffer.used > BATCH_BYTES:
+                            outcome.base = sent + i + 1 - m
+                            self.queue_filled(scratch, m, template is not None, how, &outcome)
+                            m = 0
+                except (SerializeError, SerializeTypeError) as error:
+                    outcome.base = sent + i - m
+                    self.queue_filled(scratch, m, template is not None, how, &outcome)
+                    located = type(error)(f"row {sent + i}: {error}")
+                    located.queued = outcome.queued
+                    raise located from error.__cause__
+                except BaseException:
+                    outcome.base = sent + i - m
+                    self.queue_filled(scratch, m, template is not None, how, &outcome)
+                    raise
+                outcome.base = sent + n - m
+                self.queue_filled(scratch, m, template is not None, how, &outcome)
+                sent += n
+        finally:
+            self.end(scratch)
+            if outcome.refused and not tagged:
+                self.tell_refused(&outcome)
+        return outcome.queued
+
+    cdef int queue_filled(self, Scratch* scratch, Py_ssize_t m, bint serialized, Extras* extras, Outcome* outcome) except -1:
+        """Queue the m messages made so far and empty the buffer."""
+        cdef Py_ssize_t i
+        if serialized:
+            for i in range(m):
+                scratch.messages[i].payload = scratch.buffer.data + <size_t> scratch.messages[i].payload
+        self.queue_batch(scratch, m, extras, outcome)
+        scratch.buffer.used = 0
+        return 0
+
+    cdef int tell_refused(self, Outcome* outcome) except -1:
+        """A batch call goes on without the records librdkafka refuses: here they are named."""
+        error = delivery_error(
+            outcome.first_error, f"record {outcome.first_refused} of the call (the first of {outcome.refused})"
+        )
+        logger.warning("%s: not queued: %s", self.name, error)
+        if <object> self.topic.on_error is not None:
+            (<object> self.topic.on_error)(error)
+        return 0
+
+    def publish_many(
+        self, values, keys=None, *, headers=None, timestamps_ms=None, bint report=False, opaques=None
+    ) -> int:
+        """Queue records in order; how many were queued.
+
+        values: an iterable of bytes, str or None; keys, opaques, timestamps_ms (Unix ms): one for each value;
+        headers: one list of (name, bytes) for every record. A record librdkafka refuses (too large) is left out:
+        it is counted as rejected, reported when `report` was asked, else told to on_error and the log.
+
+        Raises QueueFull, SerializeError and SerializeTypeError with `.queued`: values before the bad one are
+        queued, those from it on are not. ValueError for lists of different lengths, before anything is queued.
+        Source: librdkafka rd_kafka_produce_batch(), with headers or timestamps rd_kafka_produceva().
+        """
+        return self.queue_all(None, values, None, keys, headers, timestamps_ms, report, opaques)
+
+    def emit_many(
+        self, EventTemplate template not None, rows, *, key_field=None, keys=None, headers=None, timestamps_ms=None,
+        bint report=False, opaques=None
+    ) -> int:
+        """Serialize events and queue them in order; how many were queued.
+
+        rows: an iterable of tuples (or lists), one value per field of the template. key_field: the field whose
+        value is the record's key (a str as UTF-8, bytes as they are, an int as its digits). Else as
+        publish_many().
+        """
+        return self.queue_all(template, rows, key_field, keys, headers, timestamps_ms, report, opaques)
+
+    def __len__(self):
+        """Records that have no report yet."""
+        return topic_in_flight(self.topic)
+
+    def counts(self) -> dict:
+        """The counters of stats() by name."""
+        cdef Topic* topic = self.topic
+        cdef int code
+        done = {
+            "delivered": counter_get(&topic.counts.delivered),
+            "failed": counter_get(&topic.counts.failed),
+        }
+        queued = counter_get(&topic.counts.queued)
+        quantiles = {
+            f"latency_{name}_us": histogram_quantile(&topic.counts.latency, quantile)
+            for name, quantile in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))
+        }
+        return {
+            "queued": queued, **done,
+            "dropped": counter_get(&topic.counts.dropped),
+            "rejected": counter_get(&topic.counts.rejected),
+            "in_flight": max(0, queued - done["delivered"] - done["failed"]),
+            "bytes_delivered": counter_get(&topic.counts.bytes_delivered),
+            "batches": counter_get(&topic.counts.batches),
+            **quantiles,
+            "errors": {
+                code - ERROR_ZERO: counter_get(&topic.counts.errors[code])
+                for code in range(ERROR_SLOTS) if counter_get(&topic.counts.errors[code])
+            },
+        }
+
+
+cdef inline int hold(list held, object given, object used) except -1:
+    """Keep bytes made from a key or value until the batch is queued; what was given is kept by its chunk."""
+    if used is not given:
+        held.append(used)
+    return 0
+
+
+cdef tuple row_of(object row):
+    if isinstance(row, (tuple, list)):
+        return tuple(row)
+    raise SerializeTypeError(f"a row must be a tuple or a list of values, not {type(row).__name__}")
+
+
+cdef int same_length(object rows, object others, str what) except -1:
+    if others is None or not hasattr(rows, "__len__") or not hasattr(others, "__len__"):
+        return 0
+    if isinstance(others, (str, bytes)) or len(rows) != len(others):
+        raise ValueError(f"{what} must have one item for each of the {len(rows)} records")
+    return 0
+
+
+cdef tuple next_chunk(object iterator, Py_ssize_t n):
+    return tuple(islice(iterator, n))
+
+
+cdef tuple chunk_of(object iterator, Py_ssize_t n, str what):
+    cdef tuple chunk = next_chunk(iterator, n)
+    if len(chunk) != n:
+        raise ValueError(f"{what} ended before the records did")
+    return chunk

@@ -1,0 +1,18 @@
+from typing import NamedTuple, TypeAlias
+
+Message: TypeAlias = bytes | bytearray | memoryview | str
+
+class SipHeaders(NamedTuple):
+    method: str | None
+    uri: str | None
+    status: int | None
+    reason: str | None
+    call_id: str | None
+    cseq: int | None
+    cseq_method: str | None
+    from_uri: str | None
+    to_uri: str | None
+    user_agent: str | None
+
+def call_id(message: Message) -> str | None: ...
+def headers(message: Message) -> SipHeaders | None: ...

@@ -1,0 +1,98 @@
+"""confluent-kafka's clients for a socket: what the commands read from a cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pykafkaevt.cli.display import printable
+from pykafkaevt.sockets import KafkaSocket
+
+
+class ClusterClient:
+    """A confluent-kafka client with the global properties of a socket, and the errors it met.
+
+    kind: Consumer or AdminClient. bootstrap_servers: instead of the socket's. librdkafka passes over those
+    properties that are only a producer's. Raises click.UsageError for properties it refuses.
+    """
+
+    def __init__(
+        self,
+        kind: type[Consumer] | type[AdminClient],
+        socket: KafkaSocket,
+        bootstrap_servers: str | None = None,
+        **properties: Any,
+    ) -> None:
+        self.topic = socket.topic
+        self.bootstrap_servers = bootstrap_servers or socket.bootstrap_servers
+        self.errors: list[KafkaError] = []
+        settings: dict[str, Any] = dict(socket.global_properties)
+        # the errors are reported once, in our words; librdkafka's log is for those who debug
+        if "debug" not in settings:
+            settings.setdefault("log_level", "0")
+        settings.update(properties)
+        settings["bootstrap.servers"] = self.bootstrap_servers
+        settings["error_cb"] = self.errors.append
+        try:
+            self.client: Any = kind(settings)
+        except (KafkaException, TypeError, ValueError) as error:
+            raise click.UsageError(f"librdkafka refuses the properties: {reason_of(error)}") from error
+
+    def metadata(self, timeout: float, topic: str | None = None) -> Any:
+        """The cluster's metadata, of all topics or of one; timeout in seconds.
+
+        Asking for all topics never makes a topic. Raises click.ClickException when no broker answers.
+        """
+        try:
+            return self.client.list_topics(topic, timeout=timeout)
+        except KafkaException as error:
+            raise self.failure(f"no answer within {timeout:g} s", error) from error
+
+    def partitions(self, timeout: float) -> list[int]:
+        """The numbers of the topic's partitions, none when there is no such topic."""
+        topic = self.metadata(timeout).topics.get(self.topic)
+        return sorted(topic.partitions) if topic is not None and topic.error is None else []
+
+    def offsets(self, timeout: float) -> dict[int, tuple[int, int]]:
+        """First offset kept and end offset by partition of the topic; a Consumer only. timeout per request."""
+        try:
+            return {
+                partition: self.client.get_watermark_offsets(TopicPartition(self.topic, partition), timeout)
+                for partition in self.partitions(timeout)
+            }
+        except KafkaException as error:
+            raise self.failure(f"no offsets of the topic {self.topic}", error) from error
+
+    def failure(self, what: str, error: KafkaException | None = None) -> click.ClickException:
+        """An exception that says what failed, at which brokers, and why as librdkafka reported it."""
+        self.client.poll(0)  # serves error_cb
+        # "all brokers are down" comes after the errors that tell why
+        reasons = [e for e in self.errors if e.code() != KafkaError._ALL_BROKERS_DOWN] or self.errors
+        reason = reasons[-1].str() if reasons else reason_of(error) if error is not None else ""
+        return click.ClickException(
+            f"{self.bootstrap_servers}: {what}" + (f": {printable(reason)}" if reason else "")
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """librdkafka's text of an exception of confluent-kafka."""
+    cause = error.args[0] if error.args else error
+    return cause.str() if isinstance(cause, KafkaError) else str(cause)
+
+
+def consumer(socket: KafkaSocket, bootstrap_servers: str | None = None) -> ClusterClient:
+    """A Consumer that reads assigned partitions and leaves no trace in the cluster."""
+    return ClusterClient(
+        Consumer,
+        socket,
+        bootstrap_servers,
+        **{
+            "group.id": "pykafkaevt",  # required by librdkafka; nothing is committed, no group is joined
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+        },
+    )

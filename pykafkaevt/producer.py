@@ -1,0 +1,148 @@
+"""The producer: records and events into one topic of a Kafka cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import orjson
+
+from pykafkaevt import _producer, embedded
+from pykafkaevt._delivery import DeliveryBatch
+from pykafkaevt.errors import DeliveryError
+from pykafkaevt.sockets import KafkaSocket, parse_socket
+
+CLOSE_TIMEOUT = 30.0  # seconds
+
+
+class ProducerStats(NamedTuple):
+    """What a producer has done so far; every record accepted is in exactly one of delivered, failed, in_flight.
+
+    queued: records accepted; delivered, failed: records with their report; dropped: not accepted, the queue was
+    full (on_full="drop"); rejected: not accepted, librdkafka refused them (too large); in_flight: records without a
+    report yet; bytes_delivered: their keys and values; batches: delivery report events of librdkafka;
+    latency_…_us: from the call that queued a record to its report, microseconds, within 3 % (the maximum exact);
+    errors: how many records failed or were rejected, by librdkafka error code.
+    """
+
+    queued: int
+    delivered: int
+    failed: int
+    dropped: int
+    rejected: int
+    in_flight: int
+    bytes_delivered: int
+    batches: int
+    latency_p50_us: int
+    latency_p90_us: int
+    latency_p99_us: int
+    latency_p999_us: int
+    latency_max_us: int
+    errors: dict[int, int]
+
+
+class Producer(_producer.Producer):
+    """Records and events into the topic of a Kafka socket, over one connection pool; a context manager.
+
+    socket: `kafka:brokers/topic?g.prop=v&t.prop=v` or a KafkaSocket; connecting is lazy, so no broker need be there
+    yet. on_delivery(batch: DeliveryBatch) is called from the report thread once per batch, for the records whose
+    `report` was asked; on_error(error: DeliveryError) for errors of the client (brokers away, fatal ones) and records
+    that a batch call could not queue. on_full: what a full queue (g.queue.buffering.max.messages, …max.kbytes) does to
+    a call: "block" (up to full_timeout seconds, then QueueFull; None: no limit), "raise" (QueueFull) or "drop"
+    (counted). Inside on_delivery and on_error "block" acts as "raise", for that thread is what makes room.
+    invalid: what becomes of text that is not valid UTF-8 ("replace", "strict", "latin-1").
+    name: what logs call the producer, by default its topic.
+
+    Raises SocketError, and ConfigError when librdkafka refuses a property. Safe from many threads. After fork() the
+    child's first use opens a connection of its own; records the parent queued stay the parent's.
+    """
+
+    def __init__(
+        self,
+        socket: str | KafkaSocket,
+        *,
+        on_delivery: Callable[[DeliveryBatch], object] | None = None,
+        on_error: Callable[[DeliveryError], object] | None = None,
+        on_full: str = "block",
+        full_timeout: float | None = None,
+        invalid: str = "replace",
+        name: str | None = None,
+    ) -> None:
+        """See the class."""
+        self.socket = parse_socket(socket) if isinstance(socket, str) else socket
+        self.open(
+            embedded.bootstrap_servers(self.socket),
+            tuple(self.socket.global_properties.items()),
+            self.socket.topic,
+            tuple(self.socket.topic_properties.items()),
+            on_delivery,
+            on_error,
+            on_full,
+            full_timeout,
+            invalid,
+            name or self.socket.topic,
+        )
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The brokers it connects to, host:port joined by commas; for `kafka:embedded/…` the embedded broker's."""
+        return self.client.bootstrap_servers
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self.client.closed
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Wait until every queued record is acknowledged or failed.
+
+        timeout: seconds, None for no limit. Returns the records still without a report (0 when all are done). Raises
+        Closed after close(). Source: librdkafka rd_kafka_flush().
+        """
+        self.client.flush(timeout)
+        return len(self)
+
+    def close(self, timeout: float | None = CLOSE_TIMEOUT) -> int:
+        """Flush for at most `timeout` seconds (None: no limit), then give up what is left and disconnect.
+
+        Returns the records that were not delivered in time; each gets its report as failed. Closing again does
+        nothing.
+        """
+        return self.client.close(timeout)
+
+    def purge(self) -> None:
+        """Give up every record that has no report yet: each gets one that says so (_PURGE_QUEUE, _PURGE_INFLIGHT)."""
+        self.client.purge()
+
+    def stats(self) -> ProducerStats:
+        """The counters and latencies since the producer was made."""
+        return ProducerStats(**self.counts())
+
+    def rdkafka_stats(self) -> dict[str, Any]:
+        """librdkafka's own newest statistics, {} before the first; every g.statistics.interval.ms (default 5000).
+
+        Source: librdkafka STATISTICS.md.
+        """
+        text = self.client.statistics_text()
+        return {} if text is None else orjson.loads(text)
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # records that were accepted are still delivered, by the report thread
+        if self.client is not None:
+            self.client.abandon()
+
+    def __bool__(self) -> bool:
+        # len() counts records in flight: a producer is true all the same
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Producer {self.name} to {self.socket}>"
