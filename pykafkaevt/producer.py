@@ -71,7 +71,7 @@ class Producer(_producer.Producer):
     ) -> None:
         """See the class."""
         self.socket = parse_socket(socket) if isinstance(socket, str) else socket
-        self.open(
+        self._open(
             embedded.bootstrap_servers(self.socket),
             tuple(self.socket.global_properties.items()),
             self.socket.topic,
@@ -93,6 +93,15 @@ class Producer(_producer.Producer):
     def closed(self) -> bool:
         """Whether close() was called."""
         return self.client.closed
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds the producer is flushed for when the interpreter ends without close(); 5 unless set."""
+        return self.client.exit_timeout
+
+    @exit_timeout.setter
+    def exit_timeout(self, seconds: float) -> None:
+        self.client.exit_timeout = seconds
 
     def flush(self, timeout: float | None = None) -> int:
         """Wait until every queued record is acknowledged or failed.
@@ -117,7 +126,7 @@ class Producer(_producer.Producer):
 
     def stats(self) -> ProducerStats:
         """The counters and latencies since the producer was made."""
-        return ProducerStats(**self.counts())
+        return ProducerStats(**self._counts())
 
     def rdkafka_stats(self) -> dict[str, Any]:
         """librdkafka's own newest statistics, {} before the first; every g.statistics.interval.ms (default 5000).

@@ -84,10 +84,11 @@ cdef class Client:
     cdef object thread
     cdef object thread_id             # of the report thread
     cdef rd_kafka_event_t* statistics # owned: the last statistics event
-    cdef readonly double exit_timeout  # seconds to flush for when the interpreter ends
+    cdef public double exit_timeout    # seconds to flush for when the interpreter ends
 
     cdef int open(self) except -1
     cdef Topic* add_topic(self, str name, tuple properties, object on_delivery, object on_error) except NULL
+    cdef object refused(self, str reason)
     cdef int open_topic(self, Topic* topic, str name, tuple properties) except -1
     # before rk or a topic's handle is used: Closed, or after a fork a client of the child's own
     cdef int ready(self) except -1

@@ -60,9 +60,14 @@ cdef int generation = 0
 
 
 def _forked():
-    """Count a fork, in the child: the threads of its clients stayed in the parent."""
+    """Count a fork, in the child: the threads of its clients stayed in the parent, and so did their records."""
     global generation
+    cdef Client client
+    cdef Py_ssize_t i
     generation += 1
+    for client in open_clients:
+        for i in range(client.topic_count):
+            memset(&client.topics[i].counts, 0, sizeof(counters))
     open_clients.clear()
 
 
@@ -364,7 +369,7 @@ cdef class Client:
             )
             rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
             if rk == NULL:
-                raise ConfigError("g. properties", text_without_secrets(decoded(reason), self.properties))
+                raise self.refused(decoded(reason))
             conf = NULL
         finally:
             if conf != NULL:
@@ -386,6 +391,11 @@ cdef class Client:
         self.thread.start()
         open_clients.add(self)
         return 0
+
+    cdef object refused(self, str reason):
+        """ConfigError for properties that are wrong together; librdkafka's reason names one of them or none."""
+        named = [name for name, _ in self.properties if name in reason]
+        return ConfigError("g." + (named[0] if named else "*"), text_without_secrets(reason, self.properties))
 
     cdef int open_topic(self, Topic* topic, str name, tuple properties) except -1:
         cdef char reason[512]

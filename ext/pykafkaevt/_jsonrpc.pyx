@@ -71,17 +71,20 @@ cdef PyObject* skip = <PyObject*> SKIP
 cdef class RawJSON:
     """JSON text that goes into an event as it is.
 
-    data: bytes (or str) of one JSON value; SerializeError when it is not valid JSON.
+    data: bytes (or str) of one JSON value; SerializeError when it is not valid JSON, SerializeTypeError for
+    another type.
     """
 
     cdef readonly bytes data
 
-    def __init__(self, data):
-        self.data = data.encode() if isinstance(data, str) else bytes(data)
+    def __cinit__(self, data):
+        if not isinstance(data, (bytes, bytearray, memoryview, str)):
+            raise SerializeTypeError(f"RawJSON needs bytes or str, not {type(data).__name__}")
         try:
-            orjson.loads(self.data)
+            orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise SerializeError(f"RawJSON is not JSON: {error}") from None
+        self.data = data.encode() if isinstance(data, str) else bytes(data)
 
     def __repr__(self):
         return f"RawJSON({self.data!r})"
@@ -346,7 +349,8 @@ cdef str checked_method(object method):
         raise TypeError(f"the method (event name) must be str, not {type(method).__name__}")
     if not method:
         raise SerializeError("the method (event name) is empty")
-    return str(method)
+    # the text itself, also of a subclass (an Enum) that shows itself as something else
+    return str.__str__(method)
 
 
 cdef class EventTemplate:

@@ -131,7 +131,7 @@ cdef int submit(
 cdef class Producer:
     """The compiled part of pykafkaevt.Producer."""
 
-    def open(
+    def _open(
         self, str bootstrap_servers, tuple properties, str topic, tuple topic_properties, on_delivery, on_error,
         str on_full, full_timeout, str invalid, str name
     ):
@@ -425,6 +425,7 @@ cdef class Producer:
         cdef tuple opaque_chunk = None
         cdef tuple timestamp_chunk = None
         cdef list held = []
+        cdef list failure = []
         cdef Scratch* scratch
         if key_field is not None:
             if keys is not None:
@@ -447,7 +448,7 @@ cdef class Producer:
                 how = &extras
                 kept = self.prepare(how, headers, timestamps_ms is not None, None)
             while True:
-                chunk = next_chunk(rows_left, BATCH)
+                chunk = next_chunk(rows_left, failure)
                 n = PyTuple_GET_SIZE(chunk)
                 if n == 0:
                     break
@@ -508,10 +509,14 @@ cdef class Producer:
                 outcome.base = sent + n - m
                 self.queue_filled(scratch, m, template is not None, how, &outcome)
                 sent += n
+                if failure:
+                    break
         finally:
             self.end(scratch)
             if outcome.refused and not tagged:
                 self.tell_refused(&outcome)
+        if failure:
+            raise failure[0]
         return outcome.queued
 
     cdef int queue_filled(self, Scratch* scratch, Py_ssize_t m, bint serialized, Extras* extras, Outcome* outcome) except -1:
@@ -565,7 +570,7 @@ cdef class Producer:
         """Records that have no report yet."""
         return topic_in_flight(self.topic)
 
-    def counts(self) -> dict:
+    def _counts(self) -> dict:
         """The counters of stats() by name."""
         cdef Topic* topic = self.topic
         cdef int code
@@ -614,12 +619,18 @@ cdef int same_length(object rows, object others, str what) except -1:
     return 0
 
 
-cdef tuple next_chunk(object iterator, Py_ssize_t n):
-    return tuple(islice(iterator, n))
+cdef tuple next_chunk(object iterator, list failure):
+    """The next items, BATCH at most. What the iterator raises goes to `failure`: the items before it are not lost."""
+    cdef list items = []
+    try:
+        items.extend(islice(iterator, BATCH))
+    except BaseException as error:
+        failure.append(error)
+    return tuple(items)
 
 
 cdef tuple chunk_of(object iterator, Py_ssize_t n, str what):
-    cdef tuple chunk = next_chunk(iterator, n)
+    cdef tuple chunk = tuple(islice(iterator, n))
     if len(chunk) != n:
         raise ValueError(f"{what} ended before the records did")
     return chunk

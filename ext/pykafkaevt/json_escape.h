@@ -7,16 +7,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#define JSON_SIMD "sse2"
-#elif defined(__aarch64__) && defined(__ARM_NEON)
-#include <arm_neon.h>
-#define JSON_SIMD "neon"
-#else
-#define JSON_SIMD "scalar"
-#endif
-
 /* Room json_escape may touch for n bytes of input: six for one, and whole vectors are stored at the end. */
 #define JSON_ROOM(n) (6 * (size_t)(n) + 32)
 
@@ -52,7 +42,10 @@ static inline uint64_t json_special8(uint64_t x) {
     return ((((quote - ones) & ~quote) | ((slash - ones) & ~slash) | (x - ones * 0x20)) & ~x & high);
 }
 
-#if defined(__SSE2__)
+/* JSON_SCALAR asks for the portable fallback, for its test. */
+#if defined(__SSE2__) && !defined(JSON_SCALAR)
+#include <emmintrin.h>
+#define JSON_SIMD "sse2"
 #define JSON_LANES 16
 typedef __m128i json_vector;
 static inline json_vector json_load(const char *src) { return _mm_loadu_si128((const __m128i *)src); }
@@ -64,7 +57,9 @@ static inline uint64_t json_special(json_vector v) {
     return (uint64_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, slash), control));
 }
 #define JSON_FIRST(bits) ((size_t)__builtin_ctzll(bits))
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(JSON_SCALAR)
+#include <arm_neon.h>
+#define JSON_SIMD "neon"
 #define JSON_LANES 16
 typedef uint8x16_t json_vector;
 static inline json_vector json_load(const char *src) { return vld1q_u8((const uint8_t *)src); }
@@ -76,6 +71,8 @@ static inline uint64_t json_special(json_vector v) {
     return vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(bad), 4)), 0);
 }
 #define JSON_FIRST(bits) ((size_t)(__builtin_ctzll(bits) >> 2))
+#else
+#define JSON_SIMD "scalar"
 #endif
 
 /* Writes the n bytes of valid UTF-8 at src, escaped; needs JSON_ROOM(n); returns the end of what it wrote.
