@@ -326,6 +326,19 @@ cdef str text_without_secrets(str text, tuple properties):
     return text
 
 
+cdef void set_callbacks(Topic* topic, object on_delivery, object on_error) noexcept:
+    """A callback often refers to its producer: a closed one lets go of it, for no collector looks into a Topic."""
+    cdef PyObject* before[2]
+    before[0] = topic.on_delivery
+    before[1] = topic.on_error
+    Py_INCREF(on_delivery)
+    Py_INCREF(on_error)
+    topic.on_delivery = <PyObject*> on_delivery
+    topic.on_error = <PyObject*> on_error
+    Py_XDECREF(before[0])
+    Py_XDECREF(before[1])
+
+
 cdef class Client:
     """A librdkafka producer. properties: ((name, value), …), the global ones without bootstrap.servers.
 
@@ -427,10 +440,7 @@ cdef class Client:
         except BaseException:
             free(topic)
             raise
-        topic.on_delivery = <PyObject*> on_delivery
-        topic.on_error = <PyObject*> on_error
-        Py_INCREF(on_delivery)
-        Py_INCREF(on_error)
+        set_callbacks(topic, on_delivery, on_error)
         self.topic_specs.append((name, properties))
         self.topics[self.topic_count] = topic
         self.topic_count += 1
@@ -561,6 +571,8 @@ cdef class Client:
             api.destroy(self.rk)
             self.rk = NULL
         room_destroy(&self.reports.room)
+        for i in range(self.topic_count):
+            set_callbacks(self.topics[i], None, None)
         self.closed = True
         open_clients.discard(self)
         return 0

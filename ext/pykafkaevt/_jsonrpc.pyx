@@ -4,7 +4,7 @@ The bytes are OpenSIPS's: no white space, the short escapes of RFC 8259, other c
 everything else as UTF-8, and no `params` member without parameters.
 """
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_GET_LENGTH
@@ -29,6 +29,7 @@ cdef extern from "unicode_escape.h" nogil:
         INVALID_LATIN1
     size_t JSON_ROOM(size_t n)
     char* json_escape(char* dst, const char* src, size_t n)
+    size_t JSON_UINT_ROOM
     char* json_uint(char* dst, uint64_t value)
     const char* unicode_utf8(PyObject* text, Py_ssize_t* n)
     char* unicode_write(char* dst, PyObject* text, int escape, int invalid, Py_ssize_t* bad)
@@ -49,7 +50,7 @@ cdef extern from "Python.h":
     void PyMem_Free(void*)
 
 cdef enum:
-    PREFIX_COPIED = 32       # bytes copied at once for a member's prefix: two vectors, no loop
+    COPIED = 32              # bytes copied at once of a template's text: two vectors
     NESTING_LIMIT = 254      # as orjson's
 cdef double[7] POWERS = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6]
 
@@ -80,11 +81,11 @@ cdef class RawJSON:
     def __cinit__(self, data):
         if not isinstance(data, (bytes, bytearray, memoryview, str)):
             raise SerializeTypeError(f"RawJSON needs bytes or str, not {type(data).__name__}")
+        self.data = utf8_of(data, INVALID_STRICT) if isinstance(data, str) else bytes(data)
         try:
-            orjson.loads(data)
+            orjson.loads(self.data)
         except orjson.JSONDecodeError as error:
             raise SerializeError(f"RawJSON is not JSON: {error}") from None
-        self.data = data.encode() if isinstance(data, str) else bytes(data)
 
     def __repr__(self):
         return f"RawJSON({self.data!r})"
@@ -152,7 +153,7 @@ cdef int write_int(Buffer* b, PyObject* value, object name) except -1:
     cdef char* p
     cdef bytes digits
     if overflow == 0:
-        p = buffer_reserve(b, 21)
+        p = buffer_reserve(b, JSON_UINT_ROOM + 1)
         if number < 0:
             p[0] = c'-'
             p = json_uint(p + 1, <uint64_t> 0 - <uint64_t> number)
@@ -184,7 +185,7 @@ cdef int write_float(Buffer* b, double value) except -1:
                 break
             scaled = <uint64_t> (size * POWERS[decimals] + 0.5)
             if <double> scaled / POWERS[decimals] == size:
-                p = buffer_reserve(b, 40)
+                p = buffer_reserve(b, JSON_UINT_ROOM + 16)
                 if value < 0:
                     p[0] = c'-'
                     p += 1
@@ -353,6 +354,15 @@ cdef str checked_method(object method):
     return str.__str__(method)
 
 
+cdef inline void copy_padded(char* p, const char* text, size_t length) noexcept nogil:
+    """Copy short text with room behind both: fixed sizes are vector moves; what is too much is written over."""
+    cdef size_t done = COPIED
+    memcpy(p, text, COPIED)
+    while done < length:
+        memcpy(p + done, text + done, COPIED)
+        done += COPIED
+
+
 cdef class EventTemplate:
     """An event compiled once: its name and its fields' names, escaped, ready to be filled with values.
 
@@ -390,7 +400,7 @@ cdef class EventTemplate:
                 write_str(b, <PyObject*> name, self.policy, name)
                 write_bytes(b, b":", 1)
                 self.prefixes[i].length = b.used - self.prefixes[i].at
-            self.text = <char*> calloc(1, b.used + PREFIX_COPIED)
+            self.text = <char*> calloc(1, b.used + COPIED)
             if self.text == NULL:
                 raise MemoryError()
             memcpy(self.text, b.data, b.used)
@@ -410,8 +420,8 @@ cdef class EventTemplate:
         cdef char* p
         if n != self.count:
             raise SerializeError(f"{self.method}: {self.count} fields need as many values, not {n}")
-        p = buffer_reserve(b, self.head + 16)
-        memcpy(p, self.text, self.head)
+        p = buffer_reserve(b, self.head + COPIED)
+        copy_padded(p, self.text, self.head)
         memcpy(p + self.head, b',"params":', 10)
         b.used += self.head + 10
         members = b.used
@@ -421,8 +431,8 @@ cdef class EventTemplate:
                 utf8 = unicode_utf8(value, &length)
                 if utf8 != NULL:
                     # the common case in one go: one reservation for the name and the value
-                    p = buffer_reserve(b, prefix.length + PREFIX_COPIED + JSON_ROOM(length) + 2)
-                    copy_prefix(p, self.text + prefix.at, prefix.length)
+                    p = buffer_reserve(b, prefix.length + COPIED + JSON_ROOM(length) + 2)
+                    copy_padded(p, self.text + prefix.at, prefix.length)
                     p += prefix.length
                     p[0] = c'"'
                     p = json_escape(p + 1, utf8, length)
@@ -431,7 +441,7 @@ cdef class EventTemplate:
                     prefix += 1
                     continue
             if value != skip:
-                copy_prefix(buffer_reserve(b, prefix.length + PREFIX_COPIED), self.text + prefix.at, prefix.length)
+                copy_padded(buffer_reserve(b, prefix.length + COPIED), self.text + prefix.at, prefix.length)
                 b.used += prefix.length
                 write_value(b, value, policy, <object> self.fields[i])
             prefix += 1
@@ -457,30 +467,27 @@ cdef class EventTemplate:
     def dumps_into(self, buffer, *values, Py_ssize_t offset=0) -> int:
         """Write the notification into a writable buffer from `offset` (bytes) on; the number of bytes written.
 
-        BufferError when it does not fit or the buffer is read-only, ValueError for an offset outside it; nothing
-        is written then. Otherwise as dumps().
+        BufferError when it does not fit or the buffer is read-only or not contiguous, ValueError for an offset
+        outside it; nothing is written then. Otherwise as dumps().
         """
         cdef Scratch* scratch = scratch_take()
-        cdef unsigned char[::1] view
-        cdef char* target
-        cdef Py_ssize_t room
-        cdef size_t size
+        cdef Py_buffer target
+        cdef Py_ssize_t size
         try:
             self.write(&scratch.buffer, PySequence_Fast_ITEMS(values), len(values), self.policy)
             size = scratch.buffer.used
-            # the target is looked at after the values' own code has run: that may have resized it
-            if type(buffer) is bytearray:
-                target = PyByteArray_AS_STRING(buffer)
-                room = PyByteArray_GET_SIZE(buffer)
-            else:
-                view = memoryview(buffer).cast("B")
-                target = <char*> &view[0] if view.shape[0] else NULL
-                room = view.shape[0]
-            if offset < 0 or offset > room:
-                raise ValueError(f"offset {offset} is outside the buffer of {room} bytes")
-            if <size_t> (room - offset) < size:
-                raise BufferError(f"the event has {size} bytes, the buffer from offset {offset} on {room - offset}")
-            memcpy(target + offset, scratch.buffer.data, size)
+            # the target is taken after the values' own code has run: that may have resized it
+            PyObject_GetBuffer(buffer, &target, PyBUF_WRITABLE)
+            try:
+                if offset < 0 or offset > target.len:
+                    raise ValueError(f"offset {offset} is outside the buffer of {target.len} bytes")
+                if target.len - offset < size:
+                    raise BufferError(
+                        f"the event has {size} bytes, the buffer from offset {offset} on {target.len - offset}"
+                    )
+                memcpy(<char*> target.buf + offset, scratch.buffer.data, size)
+            finally:
+                PyBuffer_Release(&target)
             return size
         finally:
             scratch_give(scratch)
@@ -495,13 +502,6 @@ cdef class EventTemplate:
 def _template(method, fields, invalid):
     """Makes an unpickled EventTemplate."""
     return EventTemplate(method, fields, invalid=invalid)
-
-
-cdef inline void copy_prefix(char* p, const char* text, size_t length) noexcept nogil:
-    # a fixed size is two vector moves; what it copies too much is written over by the value
-    memcpy(p, text, PREFIX_COPIED)
-    if length > PREFIX_COPIED:
-        memcpy(p + PREFIX_COPIED, text + PREFIX_COPIED, length - PREFIX_COPIED)
 
 
 def dumps(method, params=None, *, params_pairs=None, invalid="replace") -> bytes:

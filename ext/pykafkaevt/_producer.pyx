@@ -410,7 +410,7 @@ cdef class Producer:
         object timestamps_ms, bint report, object opaques
     ) except -1:
         """The one loop behind publish_many (template None: rows are values) and emit_many."""
-        cdef Py_ssize_t i, n, m, sent = 0, key_index = -1
+        cdef Py_ssize_t i, n, m, filled, sent = 0, key_index = -1
         cdef size_t at
         cdef const void* data
         cdef const void* key_data = NULL
@@ -494,8 +494,9 @@ cdef class Producer:
                         m += 1
                         if scratch.buffer.used > BATCH_BYTES:
                             outcome.base = sent + i + 1 - m
-                            self.queue_filled(scratch, m, template is not None, how, &outcome)
+                            filled = m
                             m = 0
+                            self.queue_filled(scratch, filled, template is not None, how, &outcome)
                 except (SerializeError, SerializeTypeError) as error:
                     outcome.base = sent + i - m
                     self.queue_filled(scratch, m, template is not None, how, &outcome)

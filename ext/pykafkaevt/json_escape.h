@@ -167,26 +167,24 @@ static inline size_t utf8_valid(const unsigned char *src, size_t n, size_t *skip
     return n;
 }
 
-/* Two digits at a time; needs 20 bytes. */
+/* Two digits at a time; needs JSON_UINT_ROOM bytes. */
+#define JSON_UINT_ROOM 24
 static inline char *json_uint(char *dst, uint64_t value) {
     static const char pairs[] =
         "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
         "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-    char digits[20], *p = digits + sizeof digits;
+    char digits[20 + JSON_UINT_ROOM], *end = digits + 20, *p = end;
     while (value >= 100) {
         p -= 2;
         memcpy(p, pairs + 2 * (value % 100), 2);
         value /= 100;
     }
-    if (value >= 10) {
-        p -= 2;
-        memcpy(p, pairs + 2 * value, 2);
-    } else {
-        *--p = (char)('0' + value);
-    }
-    size_t n = (size_t)(digits + sizeof digits - p);
-    memcpy(dst, p, n);
-    return dst + n;
+    p -= 2;
+    memcpy(p, pairs + 2 * value, 2);
+    p += value < 10;
+    /* a fixed size is three moves, no call */
+    memcpy(dst, p, JSON_UINT_ROOM);
+    return dst + (end - p);
 }
 
 #endif

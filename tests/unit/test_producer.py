@@ -579,3 +579,18 @@ def test_error_events_reach_on_error(kafka_embedded):
         producer.purge()
     assert errors
     assert all(isinstance(error, DeliveryError) and error.code < 0 for error in errors)
+
+
+def test_a_full_queue_in_the_middle_of_a_large_batch_queues_nothing_twice(kafka_embedded, consume):
+    kafka_embedded.create_topic("large", 1)
+    kafka_embedded.set_down(1)
+    socket = f"kafka:{kafka_embedded.bootstrap_servers}/large?g.queue.buffering.max.messages=100&g.log_level=0&g.reconnect.backoff.max.ms=200"
+    seen = []
+    with Producer(socket, on_full="raise", on_delivery=seen.extend) as producer:
+        with pytest.raises(QueueFull) as caught:
+            producer.emit_many(TEMPLATE, [("x" * 10_000, n) for n in range(300)], report=True, opaques=range(300))
+        assert caught.value.queued == 100
+        kafka_embedded.set_up(1)
+        assert producer.flush(30) == 0
+    assert sorted(report.opaque for report in seen) == list(range(100))
+    consume(kafka_embedded.bootstrap_servers, "large", 100)
