@@ -1,6 +1,6 @@
 from typing import NamedTuple, TypeAlias
 
-Message: TypeAlias = bytes | bytearray | memoryview | str
+_Message: TypeAlias = bytes | bytearray | memoryview | str
 
 class SipHeaders(NamedTuple):
     method: str | None
@@ -14,5 +14,5 @@ class SipHeaders(NamedTuple):
     to_uri: str | None
     user_agent: str | None
 
-def call_id(message: Message) -> str | None: ...
-def headers(message: Message) -> SipHeaders | None: ...
+def call_id(message: _Message) -> str | None: ...
+def headers(message: _Message) -> SipHeaders | None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import dpkt  # type: ignore[import-untyped]
 
@@ -29,11 +29,11 @@ LINK_TYPES = {
 }
 
 
-def read_capture(file: BinaryIO) -> Iterator[Datagram]:
+def read_capture(file: IO[bytes]) -> Iterator[Datagram]:
     """The UDP datagrams over IPv4 and IPv6 in the order of the capture; all else is passed over.
 
     So are fragments of IP packets. Link types: Ethernet, BSD and OpenBSD loopback, Linux cooked (v1, v2).
-    Raises ValueError for another link type or a file that is no capture.
+    Raises ValueError for another link type and for a file that is no capture.
     """
     packets = dpkt.pcap.UniversalReader(file)
     link = LINK_TYPES.get(packets.datalink())

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
-from pykafkaevt.cli.arguments import SOCKET, is_embedded
+from pykafkaevt.cli.arguments import is_embedded
 from pykafkaevt.cli.display import printable
 from pykafkaevt.errors import SocketError
-from pykafkaevt.sockets import KafkaSocket, is_secret, parse_broker_id
+from pykafkaevt.sockets import KafkaSocket, is_secret, parse_broker_id, parse_socket
+
+NOWHERE = "kafka:127.0.0.1:1"  # a port that nothing listens on
 
 
-@click.command(epilog="Example: pykafkaevt check --connect 'kafka:127.0.0.1:9092/sip-events?g.linger.ms=5'")
+@click.command(
+    epilog="\b\nExample:\n  pykafkaevt check --connect 'kafka:127.0.0.1:9092/sip-events?g.linger.ms=5'"
+)
 @click.argument("text", metavar="SOCKET")
 @click.option("--connect", is_flag=True, help="Ask the cluster for the topic's partitions too.")
 @click.option(
@@ -26,27 +32,41 @@ def check(text: str, connect: bool, timeout: float) -> None:
     librdkafka checks the properties; secrets are shown as ***. With --connect a topic that the cluster does
     not have, or a partition without a leader, is a failure; no topic is made.
     """
-    from pykafkaevt import Producer  # noqa: PLC0415
-
-    broker_id: str | None = None
-    if names_a_broker_id(text):
-        try:
-            broker_id, socket = parse_broker_id(text)
-        except SocketError as error:
-            raise click.BadParameter(str(error), param_hint="'SOCKET'") from error
-    else:
-        socket = SOCKET.convert(text, None, None)
-    with Producer(socket) as producer:
-        click.echo(describe(socket, broker_id))
-        if connect:
-            click.echo(cluster_state(socket, producer.bootstrap_servers, timeout))
+    try:
+        broker_id, socket = parse_broker_id(text) if names_a_broker_id(text) else (None, parse_socket(text))
+    except SocketError as error:
+        raise click.BadParameter(str(error), param_hint="'SOCKET'") from error
+    bootstrap_servers = check_properties(socket)
+    click.echo(describe(socket, broker_id))
+    if connect:
+        click.echo(cluster_state(socket, bootstrap_servers, timeout))
 
 
 def names_a_broker_id(text: str) -> bool:
-    """Whether the text is meant as [ID]socket: what stands in front of a port, a comma or a topic is an IPv6 host."""
+    """Whether the text is meant as [ID]socket: brackets before ':', ',' or '/' are an IPv6 host."""
     text = text.lstrip()
     _, bracket, rest = text.partition("]")
     return text.startswith("[") and not (bracket and rest.lstrip()[:1] in (":", "/", ","))
+
+
+def check_properties(socket: KafkaSocket) -> str:
+    """Let librdkafka check the properties; returns the brokers to ask. Raises ConfigError.
+
+    A producer of the socket itself would connect to its brokers, which may make the topic at that.
+    """
+    from pykafkaevt import Producer  # noqa: PLC0415
+
+    if is_embedded(socket):
+        with Producer(socket) as producer:
+            return producer.bootstrap_servers
+    logger = logging.getLogger("pykafkaevt")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        Producer(socket.to_text(secrets=True).replace(str(socket), f"{NOWHERE}/{socket.topic}", 1)).close()
+    finally:
+        logger.setLevel(level)
+    return socket.bootstrap_servers
 
 
 def describe(socket: KafkaSocket, broker_id: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
 from typing import Any
 
 import click
@@ -10,6 +11,14 @@ from confluent_kafka.admin import AdminClient
 
 from pykafkaevt.cli.display import printable
 from pykafkaevt.sockets import KafkaSocket
+
+# the answers of brokers while the leader of a partition changes, or its topic was just made
+LEADER_MOVES = (
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+LEADER_RETRY = 0.1  # seconds between two questions for it
 
 
 class ClusterClient:
@@ -57,14 +66,22 @@ class ClusterClient:
         return sorted(topic.partitions) if topic is not None and topic.error is None else []
 
     def offsets(self, timeout: float) -> dict[int, tuple[int, int]]:
-        """First offset kept and end offset by partition of the topic; a Consumer only. timeout per request."""
-        try:
-            return {
-                partition: self.client.get_watermark_offsets(TopicPartition(self.topic, partition), timeout)
-                for partition in self.partitions(timeout)
-            }
-        except KafkaException as error:
-            raise self.failure(f"no offsets of the topic {self.topic}", error) from error
+        """By partition of the topic its first offset kept and its end offset; a Consumer only.
+
+        timeout: seconds, also for the leaders of a new topic to be found.
+        """
+        end = monotonic() + timeout
+        found: dict[int, tuple[int, int]] = {}
+        for number in self.partitions(timeout):
+            while number not in found:
+                try:
+                    partition = TopicPartition(self.topic, number)
+                    found[number] = self.client.get_watermark_offsets(partition, timeout)
+                except KafkaException as error:
+                    if error.args[0].code() not in LEADER_MOVES or monotonic() > end:
+                        raise self.failure(f"no offsets of the topic {self.topic}", error) from error
+                    sleep(LEADER_RETRY)
+        return found
 
     def failure(self, what: str, error: KafkaException | None = None) -> click.ClickException:
         """An exception that says what failed, at which brokers, and why as librdkafka reported it."""

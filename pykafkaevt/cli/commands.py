@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pykafkaevt import __version__
 from pykafkaevt.errors import ConfigError, Error, SocketError
 
 NAMES = ("demo", "check", "publish", "tail", "info")
@@ -19,7 +20,7 @@ class WrongUsage(click.ClickException):
 
 
 class Commands(click.Group):
-    """Commands in modules of their own name, imported when asked for; they may raise pykafkaevt's exceptions."""
+    """Commands in modules of their own name, imported when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names in the order of the help."""
@@ -33,7 +34,7 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click's; SocketError and ConfigError exit with 2, the others and an unusable librdkafka with 1."""
+        """As click's; SocketError and ConfigError exit with 2, other errors of pykafkaevt with 1."""
         try:
             return super().invoke(ctx)
         except (ConfigError, SocketError) as error:
@@ -45,12 +46,16 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pykafkaevt")
+@click.version_option(__version__)
 def commands() -> None:
     """Telephony events into Apache Kafka.
 
-    A SOCKET is kafka:HOST[:PORT][,…]/TOPIC[?g.PROPERTY=VALUE&t.PROPERTY=VALUE&key=callid], with librdkafka's
-    global (g.) and topic (t.) properties; kafka:embedded/TOPIC is a broker inside the process.
+    \b
+    A SOCKET is kafka:BROKERS/TOPIC or kafka:BROKERS/TOPIC?PROPERTIES
+      BROKERS     HOST or HOST:PORT, separated by commas;
+                  embedded: a broker inside the process
+      PROPERTIES  g.NAME=VALUE (librdkafka's global ones),
+                  t.NAME=VALUE (of the topic), key=callid, separated by &
 
     Exit codes: 0 done, 1 failed at run time, 2 wrong usage.
     """

@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from importlib.resources import files
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from pykafkaevt._sip import headers
-from pykafkaevt.cli.arguments import SOCKET, is_embedded
+from pykafkaevt.cli.arguments import is_embedded, kafka_socket
+from pykafkaevt.cli.call_order import CALL_ID, FIELDS, CallOrder, Row, renamed
 from pykafkaevt.cli.capture import read_capture
-from pykafkaevt.cli.display import printable
+from pykafkaevt.cli.display import error_words, printable
 from pykafkaevt.sockets import KafkaSocket
 
 if TYPE_CHECKING:
-    from pykafkaevt import Producer, ProducerStats
+    from pykafkaevt import EventTemplate, Producer, ProducerStats
     from pykafkaevt.cli.cluster import ClusterClient
 
 EVENT = "E_SIP_MESSAGE"
-FIELDS = (
-    "method",  # of a request
-    "status",  # of a response
-    "callid",
-    "cseq",
-    "from_uri",
-    "to_uri",
-    "src_ip",
-    "src_port",
-    "dst_ip",
-    "dst_port",
-    "time",  # microseconds since 1970
-    "size",  # bytes of the message
-)
-CALL_ID = FIELDS.index("callid")
 ANSWER = 10.0  # seconds the brokers have to answer a question, or to send the next record
 REFRESH = 0.1  # seconds between two looks at the acknowledgements
-
-Row = tuple[Any, ...]
 
 
 def message_rows() -> list[Row]:
@@ -74,75 +57,6 @@ def message_rows() -> list[Row]:
     return rows
 
 
-def renamed(row: Row, suffix: str) -> Row:
-    """The row as of another call, its Call-ID ending in the suffix."""
-    return (*row[:CALL_ID], row[CALL_ID] + suffix, *row[CALL_ID + 1 :])
-
-
-class CallOrder:
-    """Follows the records of one run, and tells whether each call lies whole and in order in one partition.
-
-    rows: the messages of one pass. suffixes: what each pass appends to a Call-ID. dumps: row to record value.
-    trimmed: partitions whose first records of this run the broker has dropped already.
-    """
-
-    def __init__(
-        self, rows: Iterable[Row], suffixes: list[str], dumps: Callable[..., bytes], trimmed: set[int]
-    ) -> None:
-        self.calls: dict[str, list[Row]] = {}
-        for row in rows:
-            self.calls.setdefault(row[CALL_ID], []).append(row)
-        self.suffixes = suffixes
-        self.dumps = dumps
-        self.trimmed = trimmed
-        self.records = 0
-        self.faults: list[str] = []
-        # key -> partition, the records still to come
-        self._open: dict[str, tuple[int, list[bytes]]] = {}
-        # keys of calls that were read whole, and of those whose beginning the broker dropped
-        self._whole: set[str] = set()
-        self._ends: set[str] = set()
-        self._keys = {call + suffix: (call, suffix) for suffix in suffixes for call in self.calls}
-
-    def add(self, partition: int, key: bytes | None, value: bytes | None) -> bool:
-        """Take the next record of a partition; False when it is not of this run."""
-        name = (key or b"").decode("utf-8", "replace")
-        if name not in self._keys:
-            return False
-        self.records += 1
-        if name not in self._open:
-            call, suffix = self._keys[name]
-            expected = [self.dumps(*renamed(row, suffix)) for row in self.calls[call]]
-            if partition in self.trimmed and value in expected[1:]:
-                expected = expected[expected.index(value) :]
-                self._ends.add(name)
-            self._open[name] = (partition, expected)
-        home, expected = self._open[name]
-        if partition != home:
-            self.faults.append(f"call {name} is in partitions {home} and {partition}")
-        elif not expected or value != expected[0]:
-            self.faults.append(f"call {name}: a record of partition {partition} is out of order or changed")
-        else:
-            del expected[0]
-            if not expected and name not in self._ends:
-                self._whole.add(name)
-        return True
-
-    def finish(self) -> tuple[int, int]:
-        """The number of whole calls and of all calls; `faults` then holds what is missing too.
-
-        A call may only lack its beginning or be absent where a partition was trimmed, and not in the last pass.
-        """
-        for name, (call, suffix) in self._keys.items():
-            if name in self._whole:
-                continue
-            partition, missing = self._open.get(name, (None, self.calls[call]))
-            dropped = self.trimmed if partition is None else name in self._ends and not missing
-            if not dropped or suffix == self.suffixes[-1]:
-                self.faults.append(f"call {name} has not come back whole")
-        return len(self._whole), len(self._keys)
-
-
 class Sent(NamedTuple):
     """What the producing half of a run gave; seconds from the first emit to the last acknowledgement."""
 
@@ -151,10 +65,11 @@ class Sent(NamedTuple):
     stats: ProducerStats
 
 
-@click.command(epilog="Example: pykafkaevt demo --socket 'kafka:127.0.0.1:9092/sip-events?key=callid'")
+@click.command(epilog="\b\nExample:\n  pykafkaevt demo --socket 'kafka:127.0.0.1:9092/sip-events?key=callid'")
 @click.option(
     "--socket",
-    type=SOCKET,
+    metavar="SOCKET",
+    type=kafka_socket,
     default="kafka:embedded/sip-events?key=callid",
     show_default=True,
     help="Where the events go.",
@@ -162,7 +77,7 @@ class Sent(NamedTuple):
 @click.option(
     "--calls-times",
     type=click.IntRange(1),
-    default=120,
+    default=500,
     show_default=True,
     help="How often the 150 calls are replayed, each time under other Call-IDs.",
 )
@@ -193,7 +108,9 @@ def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
         source = consumer(socket, producer.bootstrap_servers)
         try:
             start = {partition: end for partition, (_, end) in source.offsets(ANSWER).items()}
-            sent = send(console, producer, template, rows, suffixes, timeout)
+            passes = ([renamed(row, suffix) for row in rows] for suffix in suffixes)
+            sent = send(producer, template, passes, len(rows) * calls_times, timeout=timeout, console=console)
+            report(console, socket, sent)
             if sent.stats.in_flight:
                 producer.purge()
             offsets = source.offsets(ANSWER)
@@ -205,37 +122,40 @@ def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
         finally:
             source.client.close()
     whole, calls = order.finish()
-    report(console, socket, sent)
-    console.print(f"\nOne call as it is in Kafka, of {order.records:,} records read back:")
+    show(console, f"\nOne call as it is in Kafka, of {order.records:,} records read back:")
     for line in sample:
-        console.print(Text(f"  {line}"), soft_wrap=True)
-    console.print(
-        f"\nOrder: {whole:,} of {calls:,} calls read back whole, each in one partition and in order."
-    )
+        show(console, line)
+    show(console, f"\nCalls read back whole, each in one partition and in order: {whole:,} of {calls:,}.")
     if trimmed:
-        kept = (
-            "the embedded broker keeps the last 5 MB of a partition"
+        keeps = (
+            "The embedded broker keeps the last 5 MB of a partition"
             if is_embedded(socket)
-            else "its retention"
+            else "Its retention"
         )
-        console.print(f"       The broker has dropped the oldest records of this run ({kept}).")
+        show(console, f"{keeps}: the oldest records of this run are gone, the last replay was checked whole.")
     if order.faults:
-        raise click.ClickException(f"{len(order.faults)} faults, the first: {printable(order.faults[0])}")
+        name, fault = next(iter(order.faults.items()))
+        raise click.ClickException(f"{len(order.faults)} calls are not as sent, the first, {name}: {fault}")
     if sent.stats.delivered != sent.records:
         raise click.ClickException(f"{sent.records - sent.stats.delivered} records were not delivered")
 
 
 def send(
-    console: Console, producer: Producer, template: Any, rows: list[Row], suffixes: list[str], timeout: float
+    producer: Producer,
+    template: EventTemplate,
+    passes: Iterator[list[Row]],
+    total: int,
+    *,
+    timeout: float,
+    console: Console,
 ) -> Sent:
     """Emit every pass and wait for the acknowledgements, at most timeout seconds after the last emit."""
-    total = len(rows) * len(suffixes)
     with progress(console) as bars:
         emitted = bars.add_task("emitted", total=total)
         acknowledged = bars.add_task("acknowledged", total=total)
         begin = monotonic()
-        for suffix in suffixes:
-            producer.emit_many(template, [renamed(row, suffix) for row in rows], key_field="callid")
+        for rows in passes:
+            producer.emit_many(template, rows, key_field="callid")
             bars.advance(emitted, len(rows))
             bars.update(acknowledged, completed=producer.stats().delivered)
         end = monotonic() + timeout
@@ -274,16 +194,11 @@ def read_back(
                 last = monotonic()
                 if record.error() is not None:
                     raise click.ClickException(f"{source.bootstrap_servers}: {record.error().str()}")
-                partition, offset, key, value = (
-                    record.partition(),
-                    record.offset(),
-                    record.key(),
-                    record.value(),
-                )
-                if offset < bounds[partition][1] and order.add(partition, key, value) and key == sample:
-                    shown.append(
-                        f"partition {partition} offset {offset} key {printable(key)}\n    {printable(value)}"
-                    )
+                partition, offset, key = record.partition(), record.offset(), record.key()
+                ours = offset < bounds[partition][1] and order.add(partition, key, record.value())
+                if ours and key == sample:
+                    place = f"partition {partition} offset {offset} key {printable(key)}"
+                    shown.append(f"  {place}\n    {printable(record.value())}")
                 if offset + 1 >= bounds[partition][1]:
                     left.pop(partition, None)
             bars.advance(task, len(records))
@@ -306,33 +221,27 @@ def progress(console: Console) -> Progress:
 def report(console: Console, socket: KafkaSocket, sent: Sent) -> None:
     """Print the figures of the producing half."""
     stats = sent.stats
-    table = Table.grid(padding=(0, 2))
-    for name, text in (
-        ("socket", socket.to_text()),
-        ("records", f"{sent.records:,}"),
-        ("acks", f"{stats.delivered:,}"),
-        (
-            "failed",
-            f"{stats.failed:,}" + "".join(f", code {c}: {n:,}" for c, n in sorted(stats.errors.items())),
-        ),
-        (
-            "rate",
-            f"{stats.delivered / sent.seconds:,.0f} records/s, from the first emit to the last acknowledgement",
-        ),
-        (
-            "latency",
-            ", ".join(
-                f"{name} {microseconds / 1000:,.1f} ms"
-                for name, microseconds in (
-                    ("p50", stats.latency_p50_us),
-                    ("p90", stats.latency_p90_us),
-                    ("p99", stats.latency_p99_us),
-                    ("p99.9", stats.latency_p999_us),
-                    ("max", stats.latency_max_us),
-                )
-            )
-            + " from emit to acknowledgement",
-        ),
-    ):
-        table.add_row(name, Text(printable(text)))
-    console.print(table)
+    latencies = {
+        "p50": stats.latency_p50_us,
+        "p90": stats.latency_p90_us,
+        "p99": stats.latency_p99_us,
+        "p99.9": stats.latency_p999_us,
+        "max": stats.latency_max_us,
+    }
+    latency = ", ".join(f"{name} {microseconds / 1000:,.1f} ms" for name, microseconds in latencies.items())
+    show(console, f"socket   {socket.to_text()}")
+    show(console, f"records  {sent.records:,}")
+    show(console, f"acks     {stats.delivered:,}")
+    show(console, f"failed   {stats.failed:,}")
+    for code, count in sorted(stats.errors.items()):
+        show(console, f"         {count:,} of them: {error_words(code)}")
+    show(
+        console,
+        f"rate     {stats.delivered / sent.seconds:,.0f} records/s, first emit to last acknowledgement",
+    )
+    show(console, f"latency  {latency}, emit to acknowledgement")
+
+
+def show(console: Console, line: str) -> None:
+    """Print the text as it is, however long."""
+    console.print(Text(line), soft_wrap=True)

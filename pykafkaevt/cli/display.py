@@ -1,4 +1,4 @@
-"""Bytes of others on a terminal."""
+"""What the commands show: bytes of others on a terminal, error codes."""
 
 from __future__ import annotations
 
@@ -12,3 +12,10 @@ def printable(data: bytes | str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def error_words(code: int) -> str:
+    """A librdkafka error code in words, with its name and number."""
+    from pykafkaevt._librdkafka import error_name, error_text  # noqa: PLC0415
+
+    return f"{error_text(code)} ({error_name(code)}, {code})"

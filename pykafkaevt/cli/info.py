@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from pykafkaevt import __version__
 
-@click.command(epilog="Example: pykafkaevt info --json")
+
+@click.command(epilog="\b\nExample:\n  pykafkaevt info --json")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def info(as_json: bool) -> None:
     """Print versions, the librdkafka that was loaded, and what is built in.
@@ -23,7 +25,8 @@ def info(as_json: bool) -> None:
         click.echo(json.dumps(parts, indent=2, ensure_ascii=False))
     else:
         for name, value in parts.items():
-            click.echo(f"{name:<18} {', '.join(value) if isinstance(value, list) else value}")
+            shown = ", ".join(value) if isinstance(value, list) else value
+            click.echo(f"{name:<18} {shown if shown is not None else 'not found'}")
     if failure is not None:
         raise click.ClickException(failure)
 
@@ -32,7 +35,7 @@ def gather() -> tuple[dict[str, Any], str | None]:
     """The parts by name, and why librdkafka could not be loaded, if so."""
     failure = None
     parts: dict[str, Any] = {
-        "pykafkaevt": installed("pykafkaevt"),
+        "pykafkaevt": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "confluent-kafka": installed("confluent-kafka"),

@@ -9,8 +9,8 @@ from typing import BinaryIO, NamedTuple
 
 import click
 
-from pykafkaevt.cli.arguments import SOCKET
-from pykafkaevt.cli.display import printable
+from pykafkaevt.cli.arguments import kafka_socket
+from pykafkaevt.cli.display import error_words, printable
 from pykafkaevt.sockets import KafkaSocket
 
 CHUNK = 1 << 18  # bytes read at once: some thousand lines, handed to the producer together
@@ -31,7 +31,7 @@ class BadLine(click.ClickException):
 
 
 def read_lines(stream: BinaryIO) -> Iterator[list[bytes]]:
-    """The lines of the stream without their line ends (LF or CRLF), as many at once as are there to be read."""
+    """The lines of the stream without their line ends (LF or CRLF), as many at once as can be read."""
     pieces: list[bytes] = []
     read = getattr(stream, "read1", stream.read)
     while chunk := read(CHUNK):
@@ -103,7 +103,7 @@ def why_no_params(text: bytes) -> str | None:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        return f"column {error.colno}: invalid JSON: {error.msg}"
+        return f"column {error.colno} of its JSON: {error.msg}"
     return None if isinstance(value, dict | list) else "params are a JSON object or array"
 
 
@@ -121,9 +121,9 @@ def parse_header(
 
 
 @click.command(
-    epilog="Example: tail -F calls.jsonl | pykafkaevt publish kafka:127.0.0.1:9092/sip-events --event E_CALL"
+    epilog="\b\nExample:\n  tail -F calls | pykafkaevt publish kafka:127.0.0.1:9092/calls --event E_CALL"
 )
-@click.argument("socket", type=SOCKET)
+@click.argument("socket", metavar="SOCKET", type=kafka_socket)
 @click.argument("values", metavar="[VALUE]...", nargs=-1)
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), help="Read its lines.")
 @click.option("--key", help="The key of every record.")
@@ -150,6 +150,7 @@ def parse_header(
 def publish(
     socket: KafkaSocket,
     values: tuple[str, ...],
+    *,
     file: str | None,
     key: str | None,
     key_separator: str | None,
@@ -220,7 +221,7 @@ def publish_lines(
         stats = producer.stats()
         # what did not get through in time must not hold up the end
         producer.purge()
-    click.echo(f"queued {stats.queued}, delivered {stats.delivered}, failed {stats.failed}")
+    click.echo(f"queued {stats.queued}, delivered {stats.delivered}, failed {stats.failed + stats.rejected}")
     for code, count in sorted(stats.errors.items()):
         click.echo(f"  {count} of them: {error_words(code)}")
     if stats.in_flight:
@@ -229,10 +230,3 @@ def publish_lines(
         raise failure
     if stats.delivered != given:
         raise click.ClickException(f"{given - stats.delivered} of {given} records were not delivered")
-
-
-def error_words(code: int) -> str:
-    """A librdkafka error code in words, with its name and number."""
-    from pykafkaevt._librdkafka import error_name, error_text  # noqa: PLC0415
-
-    return f"{error_text(code)} ({error_name(code)}, {code})"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import click
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from pykafkaevt.cli.arguments import SOCKET, is_embedded
-from pykafkaevt.cli.cluster import consumer, reason_of
+from pykafkaevt.cli.arguments import is_embedded, kafka_socket
+from pykafkaevt.cli.cluster import ClusterClient, consumer, reason_of
 from pykafkaevt.cli.display import printable
 from pykafkaevt.sockets import KafkaSocket
 
@@ -35,8 +35,9 @@ def text_line(record: Message[Any, Any]) -> str:
 
 
 def json_line(record: Message[Any, Any]) -> str:
-    """One JSON object; timestamp in milliseconds since 1970, bytes as text or, when not UTF-8, {"base64": …}."""
+    """One JSON object: timestamp in ms since 1970, bytes as text or, when not UTF-8, {"base64": …}."""
     kind, milliseconds = record.timestamp()
+    headers = cast("list[tuple[str, bytes | str | None]]", record.headers() or [])
     text = json.dumps(
         {
             "partition": record.partition(),
@@ -44,7 +45,7 @@ def json_line(record: Message[Any, Any]) -> str:
             "timestamp": milliseconds if kind else None,
             "key": json_bytes(record.key()),
             "value": json_bytes(record.value()),
-            "headers": [[name, json_bytes(value)] for name, value in record.headers() or ()],
+            "headers": [[name, json_bytes(value)] for name, value in headers],
         },
         ensure_ascii=False,
     )
@@ -84,8 +85,10 @@ FORMATS: dict[str, Callable[[Message[Any, Any]], str | bytes]] = {
 }
 
 
-@click.command(epilog="Example: pykafkaevt tail kafka:127.0.0.1:9092/sip-events --from beginning --count 10")
-@click.argument("socket", type=SOCKET)
+@click.command(
+    epilog="\b\nExample:\n  pykafkaevt tail kafka:127.0.0.1:9092/sip-events --from beginning --count 10"
+)
+@click.argument("socket", metavar="SOCKET", type=kafka_socket)
 @click.option(
     "--from",
     "start",
@@ -117,51 +120,55 @@ def tail(socket: KafkaSocket, start: str, count: int | None, timeout: float | No
     """
     if is_embedded(socket):
         raise click.UsageError(
-            "kafka:embedded/… has nothing to read: an embedded broker lives inside the one process that made it"
+            "kafka:embedded/… has nothing to read: an embedded broker lives inside one process"
         )
     show = FORMATS[form]
     if form == "value" and not sys.stdout.isatty():
         show = raw_value
     source = consumer(socket)
     try:
-        if not source.partitions(ANSWER):
-            raise click.ClickException(f"{socket.bootstrap_servers}: no topic {socket.topic}")
-        offsets = source.offsets(ANSWER)
-        source.client.assign(
-            [
-                TopicPartition(socket.topic, partition, low if start == "beginning" else high)
-                for partition, (low, high) in offsets.items()
-            ]
-        )
-        click.echo(f"partitions of {socket.topic}: {len(offsets)}, reading from the {start}", err=True)
-        left = count
-        last = monotonic()
-        while left is None or left > 0:
-            records = source.client.consume(GATHERED if left is None else min(GATHERED, left), PATIENCE)
-            for record in records:
-                error = record.error()
-                if error is not None:
-                    raise click.ClickException(f"{socket.bootstrap_servers}: {printable(error.str())}")
-            if records:
-                last = monotonic()
-                source.errors.clear()
-                if left is not None:
-                    left -= len(records)
-                write_lines([show(record) for record in records])
-            elif timeout is not None and monotonic() - last >= timeout:
-                if any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in source.errors):
-                    raise source.failure("the brokers are away")
-                if left is not None:
-                    raise click.ClickException(
-                        f"no more than {(count or 0) - left} records within {timeout:g} s"
-                    )
-                break
+        for records in follow(source, start, count, timeout):
+            write_lines([show(record) for record in records])
     except KafkaException as error:
         raise click.ClickException(f"{socket.bootstrap_servers}: {printable(reason_of(error))}") from error
     except KeyboardInterrupt:
         pass
     finally:
         source.client.close()
+
+
+def follow(
+    source: ClusterClient, start: str, count: int | None, timeout: float | None
+) -> Iterator[list[Message[Any, Any]]]:
+    """The records of the topic as they come, in lists; arguments as tail's. Raises click.ClickException."""
+    offsets = source.offsets(ANSWER)
+    if not offsets:
+        raise click.ClickException(f"{source.bootstrap_servers}: no topic {source.topic}")
+    source.client.assign(
+        [
+            TopicPartition(source.topic, partition, low if start == "beginning" else high)
+            for partition, (low, high) in offsets.items()
+        ]
+    )
+    click.echo(f"partitions of {source.topic}: {len(offsets)}, reading from the {start}", err=True)
+    seen = 0
+    last = monotonic()
+    while count is None or seen < count:
+        records = source.client.consume(GATHERED if count is None else min(GATHERED, count - seen), PATIENCE)
+        for record in records:
+            if record.error() is not None:
+                raise click.ClickException(f"{source.bootstrap_servers}: {printable(record.error().str())}")
+        if records:
+            last = monotonic()
+            seen += len(records)
+            source.errors.clear()
+            yield records
+        elif timeout is not None and monotonic() - last >= timeout:
+            if any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in source.errors):
+                raise source.failure("the brokers are away")
+            if count is not None:
+                raise click.ClickException(f"{seen} of {count} records came, then none for {timeout:g} s")
+            return
 
 
 def write_lines(lines: list[str | bytes]) -> None:
