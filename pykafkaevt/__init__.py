@@ -1,9 +1,12 @@
 """Telephony events into Apache Kafka at high rate: OpenSIPS's event_kafka as a Python library."""
 
-from pykafkaevt._delivery import DeliveryBatch, DeliveryReport
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from pykafkaevt._jsonrpc import SKIP, EventTemplate, RawJSON, dumps
 from pykafkaevt._sip import call_id
-from pykafkaevt.embedded import EmbeddedBroker
 from pykafkaevt.errors import (
     Closed,
     ConfigError,
@@ -15,8 +18,12 @@ from pykafkaevt.errors import (
     SerializeTypeError,
     SocketError,
 )
-from pykafkaevt.producer import Producer, ProducerStats
 from pykafkaevt.sockets import KafkaSocket, parse_broker_id, parse_socket
+
+if TYPE_CHECKING:
+    from pykafkaevt._delivery import DeliveryBatch, DeliveryReport
+    from pykafkaevt.embedded import EmbeddedBroker
+    from pykafkaevt.producer import Producer, ProducerStats
 
 __version__ = "0.1.0"
 
@@ -44,3 +51,19 @@ __all__ = [
     "parse_broker_id",
     "parse_socket",
 ]
+
+# What needs librdkafka is imported when it is first used: the rest works where none can be loaded.
+_ENGINE = {
+    "DeliveryBatch": "_delivery",
+    "DeliveryReport": "_delivery",
+    "EmbeddedBroker": "embedded",
+    "Producer": "producer",
+    "ProducerStats": "producer",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ENGINE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_ENGINE[name]}"), name)
+    return value

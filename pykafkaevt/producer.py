@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pykafkaevt import _producer, embedded
+from pykafkaevt import _producer
 from pykafkaevt._delivery import DeliveryBatch
+from pykafkaevt.clients import open_client
 from pykafkaevt.errors import DeliveryError
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
@@ -71,18 +72,23 @@ class Producer(_producer.Producer):
     ) -> None:
         """See the class."""
         self.socket = parse_socket(socket) if isinstance(socket, str) else socket
-        self._open(
-            embedded.bootstrap_servers(self.socket),
-            tuple(self.socket.global_properties.items()),
-            self.socket.topic,
-            tuple(self.socket.topic_properties.items()),
-            on_delivery,
-            on_error,
-            on_full,
-            full_timeout,
-            invalid,
-            name or self.socket.topic,
-        )
+        name = name or self.socket.topic
+        client = open_client(self.socket, name)
+        try:
+            self._open(
+                client,
+                self.socket.topic,
+                tuple(self.socket.topic_properties.items()),
+                on_delivery,
+                on_error,
+                on_full,
+                full_timeout,
+                invalid,
+                name,
+            )
+        except BaseException:
+            client.close(0)
+            raise
 
     @property
     def bootstrap_servers(self) -> str:

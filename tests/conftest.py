@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.kafka.broker import KafkaBroker, locked, missing_programs
 from tests.kafka.records import consume as read_back
+from tests.kafka.records import wait_for_topic
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 ALLOWED_SKIPS = ("platform:", "python:")
@@ -77,6 +78,7 @@ def topic(kafka: str, request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"{re.sub('[^A-Za-z0-9._-]+', '_', request.node.name)[:200]}-{uuid.uuid4().hex[:8]}"
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.create_topics([NewTopic(name, PARTITIONS)])[name].result(ADMIN_SECONDS)
+    wait_for_topic(admin, name, ADMIN_SECONDS)
     yield name
     admin.delete_topics([name])[name].result(ADMIN_SECONDS)
 

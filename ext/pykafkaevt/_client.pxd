@@ -62,9 +62,10 @@ cdef struct Reports:
     Py_ssize_t count
     Py_ssize_t size                      # allocated
     Py_ssize_t failed
-    # log lines: a budget refilled each second, so that a broker that is away does not fill the log
-    int64_t log_second
-    int log_lines
+    counter fatal              # librdkafka's instance can do no more: the next use opens a new one
+    # log lines: a budget that refills slowly, so that a broker that is away does not fill the log
+    int64_t log_refilled_us
+    int log_budget
     int log_suppressed
 
 cdef class Client:
@@ -82,6 +83,7 @@ cdef class Client:
     cdef int generation               # of the process: a fork makes the client open anew
     cdef Py_ssize_t active            # calls of producers that use rk or a topic's handle
     cdef object thread
+    cdef object renewing              # a lock: one caller opens the new instance
     cdef object thread_id             # of the report thread
     cdef rd_kafka_event_t* statistics # owned: the last statistics event
     cdef public double exit_timeout    # seconds to flush for when the interpreter ends
@@ -90,14 +92,16 @@ cdef class Client:
     cdef Topic* add_topic(self, str name, tuple properties, object on_delivery, object on_error) except NULL
     cdef object refused(self, str reason)
     cdef int open_topic(self, Topic* topic, str name, tuple properties) except -1
-    # before rk or a topic's handle is used: Closed, or after a fork a client of the child's own
+    # before rk or a topic's handle is used: Closed; a new instance after a fork or a fatal error
     cdef int ready(self) except -1
+    cdef int renew(self) except -1
     cdef uint64_t in_flight(self) noexcept
     cdef int refuse_own_thread(self, str what) except -1
     # the end of what `active += 1` began
     cdef int leave(self) except -1
     cdef int wait_for_callers(self) except -1
     cdef int stop(self) except -1
+    cdef int free_instance(self) except -1
     cdef int shut(self) except -1
     cdef int report_refused(self, Topic* topic, int code, object key, object value, object opaque) except -1
 

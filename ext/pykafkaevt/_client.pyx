@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from queue import SimpleQueue
 from threading import get_ident
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -46,7 +47,8 @@ cdef enum:
     REPORT_BATCH = 20000     # records at most in one DeliveryBatch, but for the event that crosses it
     LATENCY_SAMPLE = 8       # of larger events one record in so many has its latency measured: a clock call each
     SLICE_MS = 100           # how long a blocking call waits before it looks for Ctrl-C
-    LOG_LINES = 10           # per second and client
+    LOG_BURST = 10           # log lines of a client at once
+    LOG_REFILL_US = 10000000 # time after which it may log one more
 
 # syslog levels of librdkafka's log lines, as logging has them
 cdef tuple LEVELS = (
@@ -61,7 +63,7 @@ cdef int generation = 0
 
 def _forked():
     """Count a fork, in the child: the threads of its clients stayed in the parent, and so did their records."""
-    global generation
+    global generation, log_lines
     cdef Client client
     cdef Py_ssize_t i
     generation += 1
@@ -69,9 +71,37 @@ def _forked():
         for i in range(client.topic_count):
             memset(&client.topics[i].counts, 0, sizeof(counters))
     open_clients.clear()
+    log_lines = _LogLines()
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+class _LogLines:
+    """librdkafka's log lines on their way to logging, on a thread of their own: a slow handler holds up nothing."""
+
+    def __init__(self):
+        self.queue = SimpleQueue()
+        self.thread = None
+
+    def put(self, line):
+        if self.thread is None:
+            self.thread = threading.Thread(target=self.run, name="pykafkaevt log", daemon=True)
+            self.thread.start()
+        self.queue.put(line)
+
+    def run(self):
+        while (line := self.queue.get()) is not None:
+            rdkafka_logger.log(*line)
+
+    def close(self):
+        """Write what is there, for a second at most."""
+        if self.thread is not None:
+            self.queue.put(None)
+            self.thread.join(1)
+
+
+log_lines = _LogLines()
 
 
 def _at_exit():
@@ -86,6 +116,7 @@ def _at_exit():
                 f"{client.exit_timeout:g} s at exit",
                 file=sys.stderr,
             )
+    log_lines.close()
 
 
 atexit.register(_at_exit)
@@ -250,15 +281,16 @@ cdef bint all_reported(Reports* r) noexcept with gil:
 
 
 cdef bint may_log(Reports* r) noexcept nogil:
-    """Whether a line is within this second's budget; counts it otherwise."""
-    cdef int64_t second = monotonic_us() // 1000000
-    if second != r.log_second:
-        r.log_second = second
-        r.log_lines = 0
-    r.log_lines += 1
-    if r.log_lines > LOG_LINES:
+    """Whether a line is within the budget; counts it otherwise."""
+    cdef int64_t now = monotonic_us()
+    cdef int64_t refills = (now - r.log_refilled_us) // LOG_REFILL_US
+    if refills > 0:
+        r.log_budget = <int> min(<int64_t> LOG_BURST, r.log_budget + refills)
+        r.log_refilled_us = now
+    if r.log_budget == 0:
         r.log_suppressed += 1
         return False
+    r.log_budget -= 1
     return True
 
 
@@ -266,11 +298,11 @@ cdef void log(Reports* r, int level, str line) noexcept:
     cdef Client client = <Client> r.client
     try:
         if r.log_suppressed:
-            rdkafka_logger.warning("%s: %d lines suppressed", client.name, r.log_suppressed)
+            log_lines.put((logging.WARNING, f"{client.name}: {r.log_suppressed} lines suppressed"))
             r.log_suppressed = 0
-        rdkafka_logger.log(level, "%s: %s", client.name, line)
+        log_lines.put((level, f"{client.name}: {line}"))
     except BaseException:
-        logger.exception("a logging handler raised")
+        logger.exception("a log line was lost")
 
 
 cdef void take_log(Reports* r, rd_kafka_event_t* event) noexcept nogil:
@@ -294,6 +326,7 @@ cdef void take_error(Reports* r, rd_kafka_event_t* event) noexcept with gil:
     cdef bint fatal = api.event_error_is_fatal(event)
     error = delivery_error(api.event_error(event), "")
     if fatal:
+        counter_set(&r.fatal, 1)
         error = delivery_error(api.fatal_error(client.rk, text, sizeof(text)), "")
         error.reason = f"fatal: {decoded(text)}"
     elif api.event_error_string(event) != NULL:
@@ -353,6 +386,7 @@ cdef class Client:
         self.topic_specs = []
         self.refused_reports = []
         self.exit_timeout = 5.0
+        self.renewing = threading.Lock()
         self.closed = self.closing = True
         self.open()
 
@@ -391,6 +425,8 @@ cdef class Client:
         memset(&self.reports, 0, sizeof(Reports))
         room_init(&self.reports.room)
         self.reports.client = <PyObject*> self
+        self.reports.log_budget = LOG_BURST
+        self.reports.log_refilled_us = monotonic_us()
         self.reports.queue = api.queue_get_main(rk)
         api.set_log_queue(rk, NULL)
         self.statistics = NULL
@@ -420,7 +456,6 @@ cdef class Client:
                 api.topic_conf_destroy(conf)
                 raise ConfigError("t." + property, text_without_secrets(decoded(reason), properties))
         api.topic_conf_set_opaque(conf, topic)
-        memset(&topic.counts, 0, sizeof(counters))
         # takes over conf, also when it fails
         topic.handle = api.topic_new(self.rk, name.encode(), conf)
         if topic.handle == NULL:
@@ -452,14 +487,30 @@ cdef class Client:
         with nogil:
             serve(&self.reports)
         if counter_get(&self.reports.stopping) == STOP_DRAINED and not self.closing:
+            self.closing = True
             self.wait_for_callers()
             self.shut()
 
     cdef int ready(self) except -1:
         if self.generation != generation:
+            self.renewing = threading.Lock()
             self.open()
         if self.closing:
             raise Closed(f"{self.name} is closed")
+        if counter_get(&self.reports.fatal):
+            self.renew()
+        return 0
+
+    cdef int renew(self) except -1:
+        """After a fatal error: fail what the old instance holds and open a new one; the counters go on."""
+        self.refuse_own_thread("queueing after a fatal error")
+        with self.renewing:
+            # another thread may have done it meanwhile
+            if counter_get(&self.reports.fatal) and not self.closing:
+                self.stop()
+                self.free_instance()
+                self.open()
+                logger.warning("%s: connected anew after a fatal error", self.name)
         return 0
 
     cdef int refuse_own_thread(self, str what) except -1:
@@ -533,14 +584,16 @@ cdef class Client:
             return self.flush(timeout)
         finally:
             # Ctrl-C while flushing closes too
-            if not self.closing:
-                self.stop()
+            with self.renewing:
+                if not self.closing:
+                    self.closing = True
+                    self.stop()
+                    self.shut()
             self.thread.join()
 
     cdef int wait_for_callers(self) except -1:
-        """Those that wait for room give up, those inside librdkafka come out; no new ones come in."""
+        """Those that wait for room give up, those inside librdkafka come out."""
         cdef uint64_t seen
-        self.closing = True
         while self.active:
             room_signal(&self.reports.room)
             seen = room_sequence(&self.reports.room)
@@ -549,6 +602,7 @@ cdef class Client:
         return 0
 
     cdef int stop(self) except -1:
+        """Fail what has no report yet, and end the report thread."""
         self.wait_for_callers()
         with nogil:
             api.purge(self.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
@@ -556,9 +610,9 @@ cdef class Client:
         counter_set(&self.reports.stopping, STOP_NOW)
         api.queue_yield(self.reports.queue)
         self.thread.join()
-        return self.shut()
+        return 0
 
-    cdef int shut(self) except -1:
+    cdef int free_instance(self) except -1:
         cdef Py_ssize_t i
         if self.statistics != NULL:
             api.event_destroy(self.statistics)
@@ -571,6 +625,11 @@ cdef class Client:
             api.destroy(self.rk)
             self.rk = NULL
         room_destroy(&self.reports.room)
+        return 0
+
+    cdef int shut(self) except -1:
+        cdef Py_ssize_t i
+        self.free_instance()
         for i in range(self.topic_count):
             set_callbacks(self.topics[i], None, None)
         self.closed = True

@@ -2,6 +2,8 @@
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int16_t, int32_t
+from posix.types cimport pid_t
+from posix.unistd cimport getpid
 
 from pykafkaevt._librdkafka cimport delivery_error, table
 from pykafkaevt.librdkafka cimport (
@@ -19,6 +21,7 @@ cdef class MockCluster:
 
     cdef rd_kafka_t* rk                       # owned: the mock cluster lives in a client instance
     cdef rd_kafka_mock_cluster_t* cluster     # owned
+    cdef pid_t owner                          # the process whose threads the brokers are
     cdef readonly str bootstrap_servers
 
     def __init__(self, int brokers):
@@ -28,6 +31,7 @@ cdef class MockCluster:
         cdef rd_kafka_conf_t* conf = api.conf_new()
         # the instance only carries the cluster and connects nowhere: its warning about that is of no use
         api.conf_set(conf, "log_level", "2", reason, sizeof(reason))
+        self.owner = getpid()
         self.rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
         if self.rk == NULL:
             raise Error(f"the embedded broker did not start: {reason.decode('utf-8', 'replace')}")
@@ -40,6 +44,9 @@ cdef class MockCluster:
         self.shut()
 
     cdef void shut(self) noexcept:
+        if getpid() != self.owner:
+            # after fork(): the brokers' threads stayed in the parent, and ending them would wait for ever
+            return
         with nogil:
             if self.cluster != NULL:
                 api.mock_cluster_destroy(self.cluster)
@@ -58,8 +65,8 @@ cdef class MockCluster:
         return 0
 
     cdef int open(self) except -1:
-        if self.cluster == NULL:
-            raise Closed("the embedded broker is closed")
+        if self.cluster == NULL or getpid() != self.owner:
+            raise Closed("the embedded broker is closed, or another process's")
         return 0
 
     def create_topic(self, str name, int partitions, int replication) -> None:

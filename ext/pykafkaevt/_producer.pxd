@@ -31,6 +31,12 @@ cdef struct Outcome:
     Py_ssize_t first_refused        # index in the call
     rd_kafka_resp_err_t first_error
 
+cdef Scratch* scratch_take() except NULL
+cdef void scratch_give(Scratch* taken) noexcept
+
+# where a key's or value's bytes lie; the object returned keeps them there
+cdef object text_of(object text, int policy, const void** data, size_t* length)
+
 cdef enum OnFull:
     FULL_BLOCK
     FULL_RAISE

@@ -32,7 +32,7 @@ from pykafkaevt.librdkafka cimport (
     rdkafka_api,
 )
 
-from pykafkaevt.errors import QueueFull, SerializeError, SerializeTypeError
+from pykafkaevt.errors import Closed, QueueFull, SerializeError, SerializeTypeError
 
 cdef extern from "Python.h":
     bint PyUnicode_CheckExact(object)
@@ -64,7 +64,26 @@ cdef dict ON_FULL = {"block": FULL_BLOCK, "raise": FULL_RAISE, "drop": FULL_DROP
 cdef Scratch* scratches = NULL
 
 
-cdef inline object text_of(object text, int policy, const void** data, size_t* length):
+cdef Scratch* scratch_take() except NULL:
+    global scratches
+    cdef Scratch* taken = scratches
+    if taken != NULL:
+        scratches = taken.next
+        return taken
+    taken = <Scratch*> calloc(1, sizeof(Scratch))
+    if taken == NULL:
+        raise MemoryError()
+    return taken
+
+
+cdef void scratch_give(Scratch* taken) noexcept:
+    global scratches
+    buffer_reset(&taken.buffer)
+    taken.next = scratches
+    scratches = taken
+
+
+cdef object text_of(object text, int policy, const void** data, size_t* length):
     """Where a key's or value's bytes lie; the object returned keeps them there."""
     if PyBytes_CheckExact(text):
         data[0] = PyBytes_AS_STRING(text)
@@ -132,10 +151,10 @@ cdef class Producer:
     """The compiled part of pykafkaevt.Producer."""
 
     def _open(
-        self, str bootstrap_servers, tuple properties, str topic, tuple topic_properties, on_delivery, on_error,
-        str on_full, full_timeout, str invalid, str name
+        self, Client client not None, str topic, tuple topic_properties, on_delivery, on_error, str on_full,
+        full_timeout, str invalid, str name
     ):
-        """Make the client and the topic; the arguments of pykafkaevt.Producer, its socket taken apart."""
+        """Make the topic on a client; the other arguments are those of pykafkaevt.Producer."""
         if on_full not in ON_FULL:
             raise ValueError(f"on_full must be 'block', 'raise' or 'drop', not {on_full!r}")
         for callback in (on_delivery, on_error):
@@ -146,33 +165,19 @@ cdef class Producer:
         self.policy = invalid_policy(invalid)
         self.reporting = on_delivery is not None
         self.name = name
-        cdef Client client = Client(bootstrap_servers, properties, name)
-        try:
-            self.topic = client.add_topic(topic, topic_properties, on_delivery, on_error)
-        except BaseException:
-            client.close(0)
-            raise
+        self.topic = client.add_topic(topic, topic_properties, on_delivery, on_error)
         self.client = client
 
     cdef Scratch* begin(self) except NULL:
         """The start of every call that may use librdkafka: Closed, or what the call works with."""
-        global scratches
-        cdef Scratch* taken = scratches
+        cdef Scratch* taken
         self.client.ready()
-        if taken != NULL:
-            scratches = taken.next
-        else:
-            taken = <Scratch*> calloc(1, sizeof(Scratch))
-            if taken == NULL:
-                raise MemoryError()
+        taken = scratch_take()
         self.client.active += 1
         return taken
 
     cdef int end(self, Scratch* scratch) except -1:
-        global scratches
-        buffer_reset(&scratch.buffer)
-        scratch.next = scratches
-        scratches = scratch
+        scratch_give(scratch)
         return self.client.leave()
 
     # One record
@@ -402,8 +407,10 @@ cdef class Producer:
         with nogil:
             room_wait(where, seen, ms)
         PyErr_CheckSignals()
-        self.client.ready()
-        return True
+        if self.client.closing:
+            raise Closed(f"{self.name} is closed")
+        # after a fatal error no room will come
+        return counter_get(&self.client.reports.fatal) == 0
 
     cdef Py_ssize_t queue_all(
         self, EventTemplate template, object rows, object key_field, object keys, object headers,

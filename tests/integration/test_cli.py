@@ -34,7 +34,7 @@ def test_check_connect_makes_no_topic(kafka):
 
 
 def test_what_publish_sends_tail_prints(kafka, topic):
-    text = f"kafka:{kafka}/{topic}?g.linger.ms=1&t.acks=all"
+    text = f"kafka:{kafka}/{topic}?g.linger.ms=1&g.enable.idempotence=true&t.acks=all"
     lines = [f"k{number % 7}:value {number} é \x1b[2J" for number in range(20_000)]
     done = run("publish", text, "--key-separator", ":", "--header", "n=v", input="\n".join(lines).encode())
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def test_tail_ends_after_its_timeout(kafka, topic):
 
 
 def test_demo_finds_every_call_whole_and_in_order(kafka, topic):
-    text = f"kafka:{kafka}/{topic}?key=callid"
+    text = f"kafka:{kafka}/{topic}?g.enable.idempotence=true&key=callid"
     run("publish", text, "someone else's")
     for _ in range(2):
         done = run("demo", "--socket", text, "--calls-times", 20)

@@ -3,10 +3,26 @@
 import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 BATCH = 10_000
 # A batch that is not full is handed over after this many seconds.
 BATCH_SECONDS = 0.05
+
+
+def wait_for_topic(client: AdminClient | Consumer, topic: str, timeout: float) -> list[int]:
+    """The partitions of `topic` once the broker knows it and each has a leader, a moment after creation.
+
+    timeout: seconds. KafkaException when the topic is not there by then.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        metadata = client.list_topics(topic, timeout).topics[topic]
+        if not metadata.error and all(found.leader >= 0 for found in metadata.partitions.values()):
+            return sorted(metadata.partitions)
+        if time.monotonic() > deadline:
+            raise KafkaException(metadata.error or KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        time.sleep(0.02)
 
 
 def consume(bootstrap: str, topic: str, count: int, timeout: float = 60) -> list[Message]:
@@ -32,10 +48,7 @@ def consume(bootstrap: str, topic: str, count: int, timeout: float = 60) -> list
         }
     )
     try:
-        metadata = consumer.list_topics(topic, timeout=min(timeout, 10)).topics[topic]
-        if metadata.error:
-            raise KafkaException(metadata.error)
-        records: dict[int, list[Message]] = {number: [] for number in sorted(metadata.partitions)}
+        records: dict[int, list[Message]] = {n: [] for n in wait_for_topic(consumer, topic, timeout)}
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in records])
         at_end: set[int] = set()
         read = 0

@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from tests.kafka import broker as rig
 from tests.kafka.broker import BrokerError, KafkaBroker, free_ports
@@ -35,6 +35,11 @@ def test_consume_refuses_any_other_number_of_records(kafka, topic, expected, fou
 
 def test_an_empty_topic_has_no_records(kafka, topic):
     assert consume(kafka, topic, 0, timeout=10) == []
+
+
+def test_a_topic_that_is_not_there_is_refused(kafka):
+    with pytest.raises(KafkaException, match="UNKNOWN_TOPIC"):
+        consume(kafka, "never-made", 0, timeout=1)
 
 
 def test_a_stopped_broker_comes_back_with_its_records(broker):
