@@ -1,9 +1,9 @@
-"""Two ratios, each side measured in turn in one run: events into the embedded broker (or another), and one event into JSON.
+"""Ratios, the sides measured in turn in one run: events into the embedded broker (or another), one event into JSON.
 
     python benchmarks/side_by_side.py [--records 500000] [--rounds 5] [--bootstrap HOST:PORT]
 
-Every side sends the same rows, made before the clock starts, with linger 5 ms and acks=all; the JSON is made inside,
-and the clock stops when the last record has its delivery report.
+Every side sends the same rows, made before the clock starts, with the same properties; the JSON is made inside, and the
+clock stops when the last record has its delivery report.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import pykafkaevt
 
 TEMPLATE = pykafkaevt.EventTemplate(events.METHOD, events.FIELDS)
 TOPIC = "side-by-side"
+PROPERTIES = {"linger.ms": "5", "acks": "all", "enable.idempotence": "false"}  # of both sides
 
 
 def cpu_seconds():
@@ -34,7 +35,7 @@ def confluent(bootstrap, rows):
         nonlocal delivered
         delivered += error is None
 
-    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all"})
+    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, **PROPERTIES})
     producer.produce(TOPIC, b"warm", on_delivery=on_delivery)
     producer.flush()
     started = time.perf_counter(), cpu_seconds()
@@ -55,7 +56,8 @@ def confluent(bootstrap, rows):
 
 
 def ours(bootstrap, rows, send):
-    with pykafkaevt.Producer(f"kafka:{bootstrap}/{TOPIC}?g.linger.ms=5&t.acks=all") as producer:
+    properties = "&".join(f"g.{name}={value}" for name, value in PROPERTIES.items())
+    with pykafkaevt.Producer(f"kafka:{bootstrap}/{TOPIC}?{properties}") as producer:
         producer.publish(b"warm")
         producer.flush()
         started = time.perf_counter(), cpu_seconds()

@@ -11,7 +11,6 @@ from pykafkaevt import _producer, embedded
 from pykafkaevt._client import Client
 from pykafkaevt.sockets import Cluster, KafkaSocket
 
-
 # Properties that idempotence excludes or limits (librdkafka's INTRODUCTION.md, "Idempotent Producer").
 DECIDED_BY_USER = {
     "enable.idempotence",
@@ -89,14 +88,14 @@ class ClientPool:
                 shared = Shared(socket)
                 candidates.append(shared)
             try:
-                producer = self._producer(shared, socket)
+                producer = self._make(shared, socket)
             except BaseException:
                 self._retire_unused(socket.cluster, shared)
                 raise
             shared.uses += 1
             return producer
 
-    def _producer(self, shared: Shared, socket: KafkaSocket) -> _producer.Producer:
+    def _make(self, shared: Shared, socket: KafkaSocket) -> _producer.Producer:
         if socket.topic in shared.producers:
             return shared.producers[socket.topic][1]
         properties = tuple(socket.topic_properties.items())

@@ -85,7 +85,7 @@ cdef class Client:
     cdef object thread
     cdef object renewing              # a lock: one caller opens the new instance
     cdef object thread_id             # of the report thread
-    cdef rd_kafka_event_t* statistics # owned: the last statistics event
+    cdef rd_kafka_event_t* statistics  # owned: the last statistics event
     cdef public double exit_timeout    # seconds to flush for when the interpreter ends
 
     cdef int open(self) except -1

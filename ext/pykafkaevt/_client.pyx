@@ -48,7 +48,7 @@ cdef enum:
     LATENCY_SAMPLE = 8       # of larger events one record in so many has its latency measured: a clock call each
     SLICE_MS = 100           # how long a blocking call waits before it looks for Ctrl-C
     LOG_BURST = 10           # log lines of a client at once
-    LOG_REFILL_US = 10000000 # time after which it may log one more
+    LOG_REFILL_US = 10000000  # time after which it may log one more
 
 # syslog levels of librdkafka's log lines, as logging has them
 cdef tuple LEVELS = (
@@ -63,7 +63,7 @@ cdef int generation = 0
 
 def _forked():
     """Count a fork, in the child: the threads of its clients stayed in the parent, and so did their records."""
-    global generation, log_lines
+    global generation, _log_lines
     cdef Client client
     cdef Py_ssize_t i
     generation += 1
@@ -71,7 +71,7 @@ def _forked():
         for i in range(client.topic_count):
             memset(&client.topics[i].counts, 0, sizeof(counters))
     open_clients.clear()
-    log_lines = _LogLines()
+    _log_lines = _LogLines()
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -101,7 +101,7 @@ class _LogLines:
             self.thread.join(1)
 
 
-log_lines = _LogLines()
+_log_lines = _LogLines()
 
 
 def _at_exit():
@@ -116,7 +116,7 @@ def _at_exit():
                 f"{client.exit_timeout:g} s at exit",
                 file=sys.stderr,
             )
-    log_lines.close()
+    _log_lines.close()
 
 
 atexit.register(_at_exit)
@@ -298,9 +298,9 @@ cdef void log(Reports* r, int level, str line) noexcept:
     cdef Client client = <Client> r.client
     try:
         if r.log_suppressed:
-            log_lines.put((logging.WARNING, f"{client.name}: {r.log_suppressed} lines suppressed"))
+            _log_lines.put((logging.WARNING, f"{client.name}: {r.log_suppressed} lines suppressed"))
             r.log_suppressed = 0
-        log_lines.put((level, f"{client.name}: {line}"))
+        _log_lines.put((level, f"{client.name}: {line}"))
     except BaseException:
         logger.exception("a log line was lost")
 

@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 from libc.math cimport fabs, isfinite
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
@@ -412,7 +412,7 @@ cdef class EventTemplate:
         free(self.text)
 
     cdef int write(self, Buffer* b, PyObject** values, Py_ssize_t n, int policy) except -1:
-        cdef Py_ssize_t i, length, bad = 0
+        cdef Py_ssize_t i, length
         cdef PyObject* value
         cdef const char* utf8
         cdef Prefix* prefix = self.prefixes

@@ -28,7 +28,7 @@ from pykafkaevt.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY, RD_KAFKA_PARTITION_UA, RD_KAFKA_RESP_ERR__QUEUE_FULL, RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_VTYPE_HEADER, RD_KAFKA_VTYPE_KEY, RD_KAFKA_VTYPE_MSGFLAGS, RD_KAFKA_VTYPE_OPAQUE,
     RD_KAFKA_VTYPE_PARTITION, RD_KAFKA_VTYPE_RKT, RD_KAFKA_VTYPE_TIMESTAMP, RD_KAFKA_VTYPE_VALUE,
-    rd_kafka_error_t, rd_kafka_message_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_t, rd_kafka_vu_t,
+    rd_kafka_error_t, rd_kafka_message_t, rd_kafka_t, rd_kafka_topic_t, rd_kafka_vu_t,
     rdkafka_api,
 )
 
@@ -235,7 +235,7 @@ cdef class Producer:
             key = text_of(key, self.policy, &key_data, &key_length)
             if headers is None and timestamp_ms is None and partition is None:
                 return self.queue_one(<void*> data, length, key_data, key_length, tag)
-            kept = self.prepare(&extras, headers, timestamp_ms is not None, partition)
+            _kept = self.prepare(&extras, headers, timestamp_ms is not None, partition)
             if timestamp_ms is not None:
                 extras.timestamps_ms[0] = timestamp_ms
             self.set_message(scratch, 0, data, length, key_data, key_length, tag)
@@ -453,7 +453,7 @@ cdef class Producer:
         try:
             if headers is not None or timestamps_ms is not None:
                 how = &extras
-                kept = self.prepare(how, headers, timestamps_ms is not None, None)
+                _kept = self.prepare(how, headers, timestamps_ms is not None, None)
             while True:
                 chunk = next_chunk(rows_left, failure)
                 n = PyTuple_GET_SIZE(chunk)
@@ -527,7 +527,9 @@ cdef class Producer:
             raise failure[0]
         return outcome.queued
 
-    cdef int queue_filled(self, Scratch* scratch, Py_ssize_t m, bint serialized, Extras* extras, Outcome* outcome) except -1:
+    cdef int queue_filled(
+        self, Scratch* scratch, Py_ssize_t m, bint serialized, Extras* extras, Outcome* outcome
+    ) except -1:
         """Queue the m messages made so far and empty the buffer."""
         cdef Py_ssize_t i
         if serialized:

@@ -14,9 +14,7 @@ from pykafkaevt.sockets import KafkaSocket, is_secret, parse_broker_id, parse_so
 NOWHERE = "kafka:127.0.0.1:1"  # a port that nothing listens on
 
 
-@click.command(
-    epilog="\b\nExample:\n  pykafkaevt check --connect 'kafka:127.0.0.1:9092/sip-events?g.linger.ms=5'"
-)
+@click.command(epilog="\b\nExample:\n  pykafkaevt check --connect 'kafka:127.0.0.1:9092/sip-events?g.linger.ms=5'")
 @click.argument("text", metavar="SOCKET")
 @click.option("--connect", is_flag=True, help="Ask the cluster for the topic's partitions too.")
 @click.option(
@@ -92,9 +90,7 @@ def cluster_state(socket: KafkaSocket, bootstrap_servers: str, timeout: float) -
     if topic is None or topic.error is not None:
         reason = "the cluster has no such topic" if topic is None else topic.error.str()
         raise click.ClickException(f"{bootstrap_servers}: topic {socket.topic}: {reason}")
-    lines = [
-        f"cluster    {printable(metadata.cluster_id or 'without an ID')}, brokers: {len(metadata.brokers)}"
-    ]
+    lines = [f"cluster    {printable(metadata.cluster_id or 'without an ID')}, brokers: {len(metadata.brokers)}"]
     leaderless = []
     for number, partition in sorted(topic.partitions.items()):
         leader = metadata.brokers.get(partition.leader)
@@ -107,7 +103,5 @@ def cluster_state(socket: KafkaSocket, bootstrap_servers: str, timeout: float) -
         lines.append(f"partition  {number}: {where}, {replicas}")
     if leaderless:
         click.echo("\n".join(lines))
-        raise click.ClickException(
-            f"topic {socket.topic}: no leader for partition {', '.join(map(str, leaderless))}"
-        )
+        raise click.ClickException(f"topic {socket.topic}: no leader for partition {', '.join(map(str, leaderless))}")
     return "\n".join(lines)

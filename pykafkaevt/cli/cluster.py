@@ -89,9 +89,7 @@ class ClusterClient:
         # "all brokers are down" comes after the errors that tell why
         reasons = [e for e in self.errors if e.code() != KafkaError._ALL_BROKERS_DOWN] or self.errors
         reason = reasons[-1].str() if reasons else reason_of(error) if error is not None else ""
-        return click.ClickException(
-            f"{self.bootstrap_servers}: {what}" + (f": {printable(reason)}" if reason else "")
-        )
+        return click.ClickException(f"{self.bootstrap_servers}: {what}" + (f": {printable(reason)}" if reason else ""))
 
 
 def reason_of(error: Exception) -> str:

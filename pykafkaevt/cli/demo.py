@@ -65,9 +65,7 @@ class Sent(NamedTuple):
     stats: ProducerStats
 
 
-@click.command(
-    epilog="\b\nExample:\n  pykafkaevt demo --socket 'kafka:127.0.0.1:9092/sip?g.enable.idempotence=true'"
-)
+@click.command(epilog="\b\nExample:\n  pykafkaevt demo --socket 'kafka:127.0.0.1:9092/sip?g.enable.idempotence=true'")
 @click.option(
     "--socket",
     metavar="SOCKET",
@@ -130,20 +128,14 @@ def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
         show(console, line)
     show(console, f"\nCalls read back whole, each in one partition and in order: {whole:,} of {calls:,}.")
     if trimmed:
-        keeps = (
-            "The embedded broker keeps the last 5 MB of a partition"
-            if is_embedded(socket)
-            else "Its retention"
-        )
+        keeps = "The embedded broker keeps the last 5 MB of a partition" if is_embedded(socket) else "Its retention"
         show(console, f"{keeps}: the oldest records of this run are gone, the last replay was checked whole.")
     if order.faults:
         name, fault = next(iter(order.faults.items()))
         hint = ""
         if "enable.idempotence" not in socket.global_properties:
             hint = " (without g.enable.idempotence=true a retry may change the order)"
-        raise click.ClickException(
-            f"{len(order.faults)} calls are not as sent, the first, {name}: {fault}{hint}"
-        )
+        raise click.ClickException(f"{len(order.faults)} calls are not as sent, the first, {name}: {fault}{hint}")
     if sent.stats.delivered != sent.records:
         raise click.ClickException(f"{sent.records - sent.stats.delivered} records were not delivered")
 
@@ -187,9 +179,7 @@ def read_back(
 
     shown = []
     left = {partition: end for partition, (first, end) in bounds.items() if first < end}
-    source.client.assign(
-        [TopicPartition(source.topic, partition, bounds[partition][0]) for partition in left]
-    )
+    source.client.assign([TopicPartition(source.topic, partition, bounds[partition][0]) for partition in left])
     total = sum(end - bounds[partition][0] for partition, end in left.items())
     last = monotonic()
     with progress(console) as bars:

@@ -107,9 +107,7 @@ def why_no_params(text: bytes) -> str | None:
     return None if isinstance(value, dict | list) else "params are a JSON object or array"
 
 
-def parse_header(
-    context: click.Context, param: click.Parameter, texts: Iterable[str]
-) -> list[tuple[str, bytes]]:
+def parse_header(context: click.Context, param: click.Parameter, texts: Iterable[str]) -> list[tuple[str, bytes]]:
     """The (name, value) of each NAME=VALUE."""
     headers = []
     for text in texts:
@@ -120,9 +118,7 @@ def parse_header(
     return headers
 
 
-@click.command(
-    epilog="\b\nExample:\n  tail -F calls | pykafkaevt publish kafka:127.0.0.1:9092/calls --event E_CALL"
-)
+@click.command(epilog="\b\nExample:\n  tail -F calls | pykafkaevt publish kafka:127.0.0.1:9092/calls --event E_CALL")
 @click.argument("socket", metavar="SOCKET", type=kafka_socket)
 @click.argument("values", metavar="[VALUE]...", nargs=-1)
 @click.option("--file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), help="Read its lines.")
@@ -136,9 +132,7 @@ def parse_header(
     callback=parse_header,
     help="A record header; repeatable.",
 )
-@click.option(
-    "--event", metavar="NAME", help="Each line is the JSON params of this event (JSON-RPC notification)."
-)
+@click.option("--event", metavar="NAME", help="Each line is the JSON params of this event (JSON-RPC notification).")
 @click.option("--keep-empty", is_flag=True, help="Publish empty lines too.")
 @click.option(
     "--timeout",

@@ -85,9 +85,7 @@ FORMATS: dict[str, Callable[[Message[Any, Any]], str | bytes]] = {
 }
 
 
-@click.command(
-    epilog="\b\nExample:\n  pykafkaevt tail kafka:127.0.0.1:9092/sip-events --from beginning --count 10"
-)
+@click.command(epilog="\b\nExample:\n  pykafkaevt tail kafka:127.0.0.1:9092/sip-events --from beginning --count 10")
 @click.argument("socket", metavar="SOCKET", type=kafka_socket)
 @click.option(
     "--from",
@@ -119,9 +117,7 @@ def tail(socket: KafkaSocket, start: str, count: int | None, timeout: float | No
     Exits with 1 when --timeout ends it before --count records, or with the brokers away.
     """
     if is_embedded(socket):
-        raise click.UsageError(
-            "kafka:embedded/… has nothing to read: an embedded broker lives inside one process"
-        )
+        raise click.UsageError("kafka:embedded/… has nothing to read: an embedded broker lives inside one process")
     show = FORMATS[form]
     if form == "value" and not sys.stdout.isatty():
         show = raw_value
@@ -173,6 +169,4 @@ def follow(
 
 def write_lines(lines: list[str | bytes]) -> None:
     """The lines to standard output, at once."""
-    click.echo(
-        b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines), nl=False
-    )
+    click.echo(b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines), nl=False)

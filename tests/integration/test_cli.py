@@ -14,9 +14,7 @@ def run(*arguments, input=None):
     return subprocess.run(command, input=input, capture_output=True, timeout=PATIENCE, check=False)
 
 
-@pytest.mark.parametrize(
-    "text", ["{kafka}/{topic}", "kafka:{kafka}/{topic}?g.linger.ms=5", "[k1]{kafka}/{topic}"]
-)
+@pytest.mark.parametrize("text", ["{kafka}/{topic}", "kafka:{kafka}/{topic}?g.linger.ms=5", "[k1]{kafka}/{topic}"])
 def test_check_connect_shows_every_partition_with_its_leader(kafka, topic, text):
     run("publish", f"kafka:{kafka}/{topic}", "a")
     done = run("check", "--connect", text.format(kafka=kafka, topic=topic))
@@ -47,9 +45,7 @@ def test_what_publish_sends_tail_prints(kafka, topic):
     for key in {record["key"] for record in found}:
         ours = [record for record in found if record["key"] == key]
         assert len({record["partition"] for record in ours}) == 1
-        assert [f"{key}:{record['value']}" for record in ours] == [
-            line for line in lines if line.startswith(f"{key}:")
-        ]
+        assert [f"{key}:{record['value']}" for record in ours] == [line for line in lines if line.startswith(f"{key}:")]
 
 
 def test_events_are_notifications(kafka, topic):

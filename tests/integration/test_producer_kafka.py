@@ -56,7 +56,9 @@ def test_compression_and_reports(kafka, topic, consume, codec):
         assert producer.publish_many(values, headers=headers, report=True, opaques=range(500)) == 500
         assert producer.flush(60) == 0
     stored = {(message.partition(), message.offset()): message for message in consume(kafka, topic, 500)}
-    assert {number: stored[partition, offset].value() for number, partition, offset in offsets} == dict(enumerate(values))
+    assert {number: stored[partition, offset].value() for number, partition, offset in offsets} == dict(
+        enumerate(values)
+    )
     assert all(message.headers() == headers for message in stored.values())
 
 

@@ -172,9 +172,7 @@ class KafkaBroker:
     def format(self) -> None:
         """Write the configuration and format the storage."""
         template = Template((HERE / "server.properties").read_text())
-        config = template.substitute(
-            port=self.port, controller_port=self.controller_port, data=self.folder / "data"
-        )
+        config = template.substitute(port=self.port, controller_port=self.controller_port, data=self.folder / "data")
         unfinished = self.config.with_suffix(".new")
         unfinished.write_text(config)
         format_storage = ("format", "--cluster-id", CLUSTER_ID, "--config", unfinished)

@@ -4,6 +4,8 @@ Besides what the sanitizers watch, each answer is checked: an event is valid JSO
 exceptions are raised.
 """
 
+from __future__ import annotations
+
 import random
 import sys
 import time
@@ -133,6 +135,11 @@ class Input:
         return [self.value(depth + 1) for _ in range(r.randrange(4))]
 
 
+def exactly(data: bytes) -> array[int]:
+    """The data in memory that ends with it (as that of a slice does): one byte too many is seen."""
+    return array("B", data)[:]
+
+
 def check_json(text: bytes) -> None:
     if orjson.loads(text)["jsonrpc"] != "2.0":
         raise AssertionError(text)
@@ -168,8 +175,7 @@ def fuzz_template(given: Input) -> None:
             continue
         check_json(event)
         offset = r.randrange(20)
-        # an array has no byte behind its last: a write too many is seen
-        target = array("B", bytes(max(0, len(event) + offset + r.choice((-1, 0, 0, 1)))))
+        target = exactly(bytes(max(0, len(event) + offset + r.choice((-1, 0, 0, 1)))))
         try:
             size = template.dumps_into(target, *values, offset=offset)
         except BufferError:
@@ -220,8 +226,7 @@ def fuzz_socket(given: Input) -> None:
 def fuzz_sip(given: Input) -> None:
     message = given.octets(MESSAGES)
     for read in (_sip.call_id, _sip.headers):
-        # the array's memory ends with the message
-        found = {repr(read(message)), repr(read(memoryview(array("B", message))))}
+        found = {repr(read(message)), repr(read(memoryview(exactly(message))))}
         answer = repr(read(message.decode("utf-8", "surrogateescape")))
         # a str's lone surrogates are three bytes that are no UTF-8
         if message.decode("utf-8", "ignore").encode() == message:

@@ -51,6 +51,7 @@ counters
 room
 PROGRAMS
 
-# malloc instead of Python's arenas: each object has the sanitizer's red zones around it
-LD_PRELOAD=$libasan PYTHONMALLOC=malloc PYTHONPATH=$out "$python" -X faulthandler tests/sanitize/fuzz.py "$seed" "$rounds"
+# malloc instead of Python's arenas: each object has the sanitizer's red zones around it. An endless loop ends too.
+timeout 600 env LD_PRELOAD="$libasan" PYTHONMALLOC=malloc PYTHONPATH="$out" \
+    "$python" tests/sanitize/fuzz.py "$seed" "$rounds"
 echo "sanitize: no report"

@@ -69,9 +69,7 @@ def records(bootstrap_servers, topic, count):
 def test_each_command_has_help_with_an_example(name):
     result = run(name, "--help")
     assert result.exit_code == 0
-    assert (
-        f"Example:\n    {'tail -F calls | ' if name == 'publish' else ''}pykafkaevt {name}" in result.stdout
-    )
+    assert f"Example:\n    {'tail -F calls | ' if name == 'publish' else ''}pykafkaevt {name}" in result.stdout
 
 
 def test_the_help_lists_the_commands():
@@ -118,14 +116,10 @@ def test_wrong_usage_exits_with_2_and_says_why(arguments, message):
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize(
-    ("missing", "arguments"), [("click", ["--help"]), ("rich", ["demo"]), ("dpkt", ["demo"])]
-)
+@pytest.mark.parametrize(("missing", "arguments"), [("click", ["--help"]), ("rich", ["demo"]), ("dpkt", ["demo"])])
 def test_missing_command_line_parts_are_named_in_one_line(missing, arguments):
     code = f"import sys; sys.modules[{missing!r}] = None; from pykafkaevt.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "pykafkaevt needs its command-line parts: pip install 'pykafkaevt[cli]'\n"
 
@@ -272,13 +266,9 @@ def test_publish_makes_a_record_of_each_line(embedded, topic, tmp_path, argument
         (tmp_path / "lines").write_bytes(data)
         results.append(run("publish", text, *arguments, "--file", tmp_path / "lines"))
     for result in results:
-        assert result.stdout == f"queued {len(expected)}, delivered {len(expected)}, failed 0\n", (
-            result.output
-        )
+        assert result.stdout == f"queued {len(expected)}, delivered {len(expected)}, failed 0\n", result.output
         assert result.exit_code == 0
-    found = [
-        (record.key(), record.value()) for record in records(embedded, topic, len(expected) * len(results))
-    ]
+    found = [(record.key(), record.value()) for record in records(embedded, topic, len(expected) * len(results))]
     assert sorted(found, key=repr) == sorted(expected * len(results), key=repr)
 
 
@@ -299,9 +289,7 @@ def test_publish_sends_headers(embedded, topic):
     ],
     ids=["JSON", "scalar", "not UTF-8", "no separator", "a later batch"],
 )
-def test_publish_stops_at_a_bad_line_and_delivers_those_before(
-    embedded, topic, arguments, data, delivered, message
-):
+def test_publish_stops_at_a_bad_line_and_delivers_those_before(embedded, topic, arguments, data, delivered, message):
     result = run("publish", f"kafka:{embedded}/{topic}", *arguments, input=data)
     assert result.exit_code == 1
     assert result.stdout == f"queued {delivered}, delivered {delivered}, failed 0\n"
@@ -312,9 +300,7 @@ def test_publish_names_the_errors_of_undelivered_records(embedded, topic):
     text = f"kafka:{embedded}/{topic}?g.message.max.bytes=1000"
     result = run("publish", text, "a", "x" * 2000, "b")
     assert result.exit_code == 1
-    assert result.stdout.startswith(
-        "queued 2, delivered 2, failed 1\n  1 of them: Broker: Message size too large ("
-    )
+    assert result.stdout.startswith("queued 2, delivered 2, failed 1\n  1 of them: Broker: Message size too large (")
     assert "1 of 3 records were not delivered" in result.stderr
 
 
@@ -329,9 +315,7 @@ def test_publish_to_no_broker_ends_after_its_timeout(closed_port):
 
 def test_publish_delivers_what_it_accepted_before_ctrl_c(embedded, topic):
     command = [sys.executable, "-m", "pykafkaevt", "publish", f"kafka:{embedded}/{topic}"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(b"a\nb\nunfinished")
         process.stdin.flush()
         assert {record.value() for record in records(embedded, topic, 2)} == {b"a", b"b"}
@@ -575,9 +559,7 @@ ETHERNET = bytes(12) + b"\x08\x00"
     ids=["empty", "no IP", "cut IP", "cut UDP", "TCP", "first fragment", "fragment", "IPv6 fragment", "ARP"],
 )
 def test_capture_passes_over_what_is_no_whole_udp_datagram(frame):
-    assert [datagram.time for datagram in read_capture(capture_of(1, frame, ETHERNET + IP4))] == [
-        1_700_000_001_250_000
-    ]
+    assert [datagram.time for datagram in read_capture(capture_of(1, frame, ETHERNET + IP4))] == [1_700_000_001_250_000]
 
 
 @pytest.mark.parametrize("file", [io.BytesIO(b"no capture" * 10), capture_of(dpkt.pcap.DLT_IEEE802_11)])

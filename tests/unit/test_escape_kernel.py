@@ -40,9 +40,7 @@ def compile_c(tmp_path_factory):
 
     def compiled(source, *options):
         target = tmp_path_factory.mktemp("kernel") / source
-        subprocess.run(
-            [*compiler, *FLAGS, *options, str(PROGRAMS / f"{source}.c"), "-o", str(target)], check=True
-        )
+        subprocess.run([*compiler, *FLAGS, *options, str(PROGRAMS / f"{source}.c"), "-o", str(target)], check=True)
         return target
 
     return compiled

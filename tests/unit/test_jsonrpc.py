@@ -70,9 +70,7 @@ def value_text(value, **options):
 
 def quoted(text):
     """The reference: RFC 8259's short escapes, other control characters as \\u00xx, all else as UTF-8."""
-    return '"{}"'.format(
-        "".join(SHORT.get(c) or (f"\\u{ord(c):04x}" if c < " " else c) for c in text)
-    ).encode()
+    return '"{}"'.format("".join(SHORT.get(c) or (f"\\u{ord(c):04x}" if c < " " else c) for c in text)).encode()
 
 
 def nested(depth, innermost):
@@ -381,9 +379,7 @@ def test_any_str_with_surrogates_is_valid_json(text):
 def test_names_follow_the_policy_too():
     template = EventTemplate("\udce9", ["\udce9"], invalid="latin-1")
     assert template.dumps(1) == '{"jsonrpc":"2.0","method":"é","params":{"é":1}}'.encode()
-    assert (
-        dumps("\udce9", {"\udce9": 1}) == '{"jsonrpc":"2.0","method":"\ufffd","params":{"\ufffd":1}}'.encode()
-    )
+    assert dumps("\udce9", {"\udce9": 1}) == '{"jsonrpc":"2.0","method":"\ufffd","params":{"\ufffd":1}}'.encode()
     for make in (
         lambda: EventTemplate("\udce9", [], invalid="strict"),
         lambda: EventTemplate("E", ["\udce9"], invalid="strict"),
@@ -563,9 +559,7 @@ def test_raw_json_goes_in_as_it_is(data):
     assert repr(raw) == """RawJSON(b'{"a": 1}')"""
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{", b"1 2", b"NaN", b"'a'", b'"\xff"', "\ud800", b"\xef\xbb\xbf1", b"1,2"]
-)
+@pytest.mark.parametrize("data", [b"", b"{", b"1 2", b"NaN", b"'a'", b'"\xff"', "\ud800", b"\xef\xbb\xbf1", b"1,2"])
 def test_raw_json_must_be_json(data):
     with pytest.raises(SerializeError):
         RawJSON(data)

@@ -516,9 +516,7 @@ hosts = st.one_of(words, st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map
 brokers = st.one_of(hosts, st.builds("{}:{}".format, hosts, ports))
 # without controls and surrogates
 values = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20)
-names = st.text(
-    st.characters(exclude_categories=["Cc", "Cs"], exclude_characters=" =&"), min_size=1, max_size=20
-)
+names = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters=" =&"), min_size=1, max_size=20)
 properties = st.dictionaries(names, values, max_size=4)
 
 
