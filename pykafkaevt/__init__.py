@@ -21,8 +21,12 @@ from pykafkaevt.errors import (
 from pykafkaevt.sockets import KafkaSocket, parse_broker_id, parse_socket
 
 if TYPE_CHECKING:
+    from pykafkaevt._connector import KafkaReport
     from pykafkaevt._delivery import DeliveryBatch, DeliveryReport
+    from pykafkaevt._events import Event
+    from pykafkaevt.connector import Connector
     from pykafkaevt.embedded import EmbeddedBroker
+    from pykafkaevt.events import EventInterface, EventStats
     from pykafkaevt.producer import Producer, ProducerStats
 
 __version__ = "0.1.0"
@@ -31,13 +35,18 @@ __all__ = [
     "SKIP",
     "Closed",
     "ConfigError",
+    "Connector",
     "DeliveryBatch",
     "DeliveryError",
     "DeliveryReport",
     "EmbeddedBroker",
     "Error",
+    "Event",
     "EventError",
+    "EventInterface",
+    "EventStats",
     "EventTemplate",
+    "KafkaReport",
     "KafkaSocket",
     "Producer",
     "ProducerStats",
@@ -54,9 +63,14 @@ __all__ = [
 
 # What needs librdkafka is imported when it is first used: the rest works where none can be loaded.
 _ENGINE = {
+    "Connector": "connector",
     "DeliveryBatch": "_delivery",
     "DeliveryReport": "_delivery",
     "EmbeddedBroker": "embedded",
+    "Event": "_events",
+    "EventInterface": "events",
+    "EventStats": "events",
+    "KafkaReport": "_connector",
     "Producer": "producer",
     "ProducerStats": "producer",
 }

@@ -1,5 +1,5 @@
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from typing_extensions import disjoint_base
 
@@ -8,8 +8,8 @@ from pykafkaevt._delivery import DeliveryBatch
 from pykafkaevt._jsonrpc import EventTemplate
 from pykafkaevt.errors import DeliveryError
 
-_Text = bytes | bytearray | memoryview | str | None
-_Headers = Iterable[tuple[str, bytes | str | None]]
+_Text: TypeAlias = bytes | bytearray | memoryview | str | None
+_Headers: TypeAlias = Iterable[tuple[str, bytes | str | None]]
 
 @disjoint_base
 class Producer:
@@ -61,7 +61,7 @@ class Producer:
     def emit_many(
         self,
         template: EventTemplate,
-        rows: Iterable[Sequence[object]],
+        rows: Iterable[tuple[object, ...] | list[Any]],
         *,
         key_field: str | None = None,
         keys: Iterable[_Text] | None = None,

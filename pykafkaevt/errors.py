@@ -90,4 +90,15 @@ class Closed(Error):
 
 
 class EventError(Error, LookupError):
-    """An unknown event, or a subscriber that does not exist (code: as OpenSIPS's MI answers, 404)."""
+    """An unknown event or report route, or a subscriber that does not exist.
+
+    code: what OpenSIPS's MI answers with, 400 when subscribing an unknown event, 404 otherwise.
+    """
+
+    def __init__(self, reason: str, code: int = 404) -> None:
+        super().__init__(reason, code)
+        self.reason = reason
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.reason

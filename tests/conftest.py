@@ -6,6 +6,7 @@ A skip for the platform or the Python version is no failure: its reason begins w
 import fcntl
 import os
 import re
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -131,4 +132,7 @@ class Executed:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # a run in the background has SIGINT ignored, and so would the programs that tests interrupt
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Executed())

@@ -95,6 +95,8 @@ cdef class Client:
     # before rk or a topic's handle is used: Closed; a new instance after a fork or a fatal error
     cdef int ready(self) except -1
     cdef int renew(self) except -1
+    cdef int64_t noted_us             # when note() last logged
+    cdef int notes_held_back
     cdef uint64_t in_flight(self) noexcept
     cdef int refuse_own_thread(self, str what) except -1
     # the end of what `active += 1` began

@@ -642,6 +642,16 @@ cdef class Client:
             counter_set(&self.reports.stopping, STOP_DRAINED)
             api.queue_yield(self.reports.queue)
 
+    def note(self, str text) -> None:
+        """Log what a caller may not see, once in 10 s: with how many such notes were held back since."""
+        cdef int64_t now = monotonic_us()
+        if self.noted_us and now - self.noted_us < LOG_REFILL_US:
+            self.notes_held_back += 1
+            return
+        logger.warning("%s (%d more since the last such line)", text, self.notes_held_back)
+        self.noted_us = now
+        self.notes_held_back = 0
+
     def statistics_text(self) -> bytes | None:
         """librdkafka's newest statistics as JSON text, None before the first (statistics.interval.ms)."""
         return api.event_stats(self.statistics) if self.statistics != NULL else None

@@ -14,6 +14,7 @@ cdef class DeliveryBatch:
     cdef list records                          # (key, value) of each, kept by detach()
 
     cdef int fill(self) except -1
+    cdef int result(self, Py_ssize_t i, int* code, int* partition, long long* offset) except -1
     cdef int detach(self) except -1
     cdef void release(self) noexcept
 

@@ -102,6 +102,18 @@ cdef class DeliveryBatch:
         )
         return 0
 
+    cdef int result(self, Py_ssize_t i, int* code, int* partition, long long* offset) except -1:
+        """What became of record i, without making the columns."""
+        if self.messages != NULL:
+            code[0] = self.messages[i].err
+            partition[0] = self.messages[i].partition
+            offset[0] = self.messages[i].offset
+        else:
+            code[0] = self.columns[0][i]
+            partition[0] = self.columns[1][i]
+            offset[0] = self.columns[2][i]
+        return 0
+
     cdef int detach(self) except -1:
         """Copy what the batch still shows from librdkafka's memory and give that back."""
         cdef Py_ssize_t i

@@ -23,3 +23,8 @@ cdef int invalid_policy(object name) except -1
 
 # The text as UTF-8, where it is not ASCII.
 cdef bytes utf8_of(object text, int policy)
+
+# Appends the notification of an event that has no template; params as those of dumps().
+cdef int write_notification(Buffer* b, str method, object params, object params_pairs, int policy) except -1
+
+cdef str checked_method(object method)

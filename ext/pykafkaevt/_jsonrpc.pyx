@@ -504,6 +504,41 @@ def _template(method, fields, invalid):
     return EventTemplate(method, fields, invalid=invalid)
 
 
+cdef int write_notification(Buffer* b, str method, object params, object params_pairs, int policy) except -1:
+    cdef bint first = True
+    cdef Py_ssize_t i
+    write_head(b, method, policy)
+    if params is None and params_pairs is None:
+        return write_bytes(b, b"}", 1)
+    if params is not None and params_pairs is not None:
+        raise TypeError("params and params_pairs exclude each other")
+    if isinstance(params, (list, tuple)):
+        write_bytes(b, b',"params":[', 11)
+        for i, value in enumerate(params):
+            if value is SKIP:
+                continue
+            if not first:
+                write_bytes(b, b",", 1)
+            first = False
+            write_value(b, <PyObject*> value, policy, i)
+        return write_bytes(b, b"]}", 2)
+    if params_pairs is None and not isinstance(params, Mapping):
+        raise SerializeTypeError(f"params must be a mapping, a list or a tuple, not {type(params).__name__}")
+    write_bytes(b, b',"params":{', 11)
+    for name, value in (params.items() if params_pairs is None else params_pairs):
+        if not isinstance(name, str):
+            raise SerializeTypeError(f"a parameter's name must be str, not {type(name).__name__}")
+        if value is SKIP:
+            continue
+        if not first:
+            write_bytes(b, b",", 1)
+        first = False
+        write_str(b, <PyObject*> name, policy, name)
+        write_bytes(b, b":", 1)
+        write_value(b, <PyObject*> value, policy, name)
+    return write_bytes(b, b"}}", 2)
+
+
 def dumps(method, params=None, *, params_pairs=None, invalid="replace") -> bytes:
     """One JSON-RPC 2.0 notification as UTF-8 bytes without white space.
 
@@ -513,44 +548,9 @@ def dumps(method, params=None, *, params_pairs=None, invalid="replace") -> bytes
     """
     cdef int policy = invalid_policy(invalid)
     cdef Scratch* scratch = scratch_take()
-    cdef Buffer* b = &scratch.buffer
-    cdef bint first = True
-    cdef Py_ssize_t i
     try:
-        write_head(b, checked_method(method), policy)
-        if params is not None and params_pairs is not None:
-            raise TypeError("params and params_pairs exclude each other")
-        if params is None and params_pairs is None:
-            write_bytes(b, b"}", 1)
-        elif isinstance(params, (list, tuple)):
-            write_bytes(b, b',"params":[', 11)
-            for i, value in enumerate(params):
-                if value is SKIP:
-                    continue
-                if not first:
-                    write_bytes(b, b",", 1)
-                first = False
-                write_value(b, <PyObject*> value, policy, i)
-            write_bytes(b, b"]}", 2)
-        elif params_pairs is not None or isinstance(params, Mapping):
-            write_bytes(b, b',"params":{', 11)
-            for name, value in (params.items() if params_pairs is None else params_pairs):
-                if not isinstance(name, str):
-                    raise SerializeTypeError(f"a parameter's name must be str, not {type(name).__name__}")
-                if value is SKIP:
-                    continue
-                if not first:
-                    write_bytes(b, b",", 1)
-                first = False
-                write_str(b, <PyObject*> name, policy, name)
-                write_bytes(b, b":", 1)
-                write_value(b, <PyObject*> value, policy, name)
-            write_bytes(b, b"}}", 2)
-        else:
-            raise SerializeTypeError(
-                f"params must be a mapping, a list or a tuple, not {type(params).__name__}"
-            )
-        return PyBytes_FromStringAndSize(b.data, b.used)
+        write_notification(&scratch.buffer, checked_method(method), params, params_pairs, policy)
+        return PyBytes_FromStringAndSize(scratch.buffer.data, scratch.buffer.used)
     finally:
         scratch_give(scratch)
 

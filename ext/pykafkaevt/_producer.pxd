@@ -37,15 +37,20 @@ cdef void scratch_give(Scratch* taken) noexcept
 # where a key's or value's bytes lie; the object returned keeps them there
 cdef object text_of(object text, int policy, const void** data, size_t* length)
 
+# a row as a tuple: SerializeTypeError for what is neither a tuple nor a list
+cdef tuple row_of(object row)
+
 cdef enum OnFull:
     FULL_BLOCK
     FULL_RAISE
     FULL_DROP
+    FULL_BLOCK_ONCE
 
 cdef class Producer:
     cdef readonly Client client
     cdef Topic* topic            # owned by the client
     cdef OnFull full
+    cdef unsigned long long stalled_at  # room's sequence when FULL_BLOCK_ONCE gave up waiting
     cdef double full_timeout     # seconds to block for; negative: no limit
     cdef int policy              # INVALID_… for emit
     cdef bint reporting          # on_delivery was given

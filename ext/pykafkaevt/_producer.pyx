@@ -60,7 +60,9 @@ cdef enum:
     AT_TIMESTAMP = 6
     AT_HEADERS = 7
 
-cdef dict ON_FULL = {"block": FULL_BLOCK, "raise": FULL_RAISE, "drop": FULL_DROP}
+cdef dict ON_FULL = {
+    "block": FULL_BLOCK, "raise": FULL_RAISE, "drop": FULL_DROP, "block_once": FULL_BLOCK_ONCE,
+}
 cdef Scratch* scratches = NULL
 
 
@@ -156,12 +158,13 @@ cdef class Producer:
     ):
         """Make the topic on a client; the other arguments are those of pykafkaevt.Producer."""
         if on_full not in ON_FULL:
-            raise ValueError(f"on_full must be 'block', 'raise' or 'drop', not {on_full!r}")
+            raise ValueError(f"on_full must be one of {', '.join(ON_FULL)}, not {on_full!r}")
         for callback in (on_delivery, on_error):
             if callback is not None and not callable(callback):
                 raise TypeError(f"on_delivery and on_error must be callable, not {type(callback).__name__}")
         self.full = ON_FULL[on_full]
         self.full_timeout = -1.0 if full_timeout is None else full_timeout
+        self.stalled_at = <unsigned long long> -1
         self.policy = invalid_policy(invalid)
         self.reporting = on_delivery is not None
         self.name = name
@@ -334,7 +337,8 @@ cdef class Producer:
                 done = i
                 if done == n:
                     return 0
-                if self.full == FULL_DROP:
+                seen = room_sequence(&self.client.reports.room)
+                if self.full == FULL_DROP or self.full == FULL_BLOCK_ONCE and seen == self.stalled_at:
                     counter_add(&self.topic.counts.dropped, n - done)
                     return 0
                 if self.full == FULL_RAISE or self.client.thread_id == get_ident():
@@ -350,7 +354,10 @@ cdef class Producer:
                     if messages[done].err != RD_KAFKA_RESP_ERR__QUEUE_FULL:
                         break
                     if not self.wait_for_room(seen, deadline):
-                        raise self.full_error(outcome)
+                        if self.full != FULL_BLOCK_ONCE:
+                            raise self.full_error(outcome)
+                        self.stalled_at = seen
+                        break
         finally:
             for i in range(done, n):
                 Py_XDECREF(<PyObject*> messages[i]._private)

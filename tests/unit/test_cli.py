@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from time import monotonic
 
 import dpkt
@@ -313,9 +314,19 @@ def test_publish_to_no_broker_ends_after_its_timeout(closed_port):
     assert "2 of 2 records were not delivered" in result.stderr
 
 
+@contextmanager
+def started(*arguments, **options):
+    """The command as a process of its own, ended with the test."""
+    command = [sys.executable, "-m", "pykafkaevt", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_publish_delivers_what_it_accepted_before_ctrl_c(embedded, topic):
-    command = [sys.executable, "-m", "pykafkaevt", "publish", f"kafka:{embedded}/{topic}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started("publish", f"kafka:{embedded}/{topic}", stdin=subprocess.PIPE) as process:
         process.stdin.write(b"a\nb\nunfinished")
         process.stdin.flush()
         assert {record.value() for record in records(embedded, topic, 2)} == {b"a", b"b"}
@@ -458,8 +469,7 @@ def test_tail_needs_the_topic(embedded, topic):
 def test_tail_follows_from_the_end_until_ctrl_c(embedded, topic):
     text = f"kafka:{embedded}/{topic}"
     run("publish", text, "before")
-    command = [sys.executable, "-m", "pykafkaevt", "tail", text, "--format", "value"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started("tail", text, "--format", "value", text=True) as process:
         assert process.stderr.readline() == f"partitions of {topic}: 4, reading from the end\n"
         run("publish", text, "after")
         assert process.stdout.readline() == "after\n"
