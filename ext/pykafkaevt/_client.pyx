@@ -122,6 +122,21 @@ def _at_exit():
 atexit.register(_at_exit)
 
 
+cdef int registered = -1  # the generation in which flush_at_child_exit() was called
+
+
+cdef int flush_at_child_exit() except -1:
+    """multiprocessing ends its children by os._exit(), after finalizers of its own: atexit is not called there."""
+    global registered
+    process = sys.modules.get("multiprocessing.process")
+    if registered != generation and process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _at_exit, exitpriority=0)
+    registered = generation
+    return 0
+
+
 # The report thread. Nothing here holds the GIL but where it says so.
 
 cdef uint64_t topic_in_flight(Topic* topic) noexcept nogil:
@@ -439,6 +454,7 @@ cdef class Client:
         self.thread = threading.Thread(target=self._serve, name=f"pykafkaevt reports {self.name}", daemon=True)
         self.thread.start()
         open_clients.add(self)
+        flush_at_child_exit()
         return 0
 
     cdef object refused(self, str reason):
