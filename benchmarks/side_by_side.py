@@ -1,4 +1,5 @@
-"""Ratios, the sides measured in turn in one run: events into the embedded broker (or another), one event into JSON.
+"""Ratios, the sides measured in turn in one run: events into the embedded broker (or another), one event into JSON,
+reports per message, and what raising an event costs among many.
 
     python benchmarks/side_by_side.py [--records 500000] [--rounds 5] [--bootstrap HOST:PORT]
 
@@ -80,13 +81,83 @@ def emit_many(producer, rows):
     producer.emit_many(TEMPLATE, rows, key_field="callid")
 
 
-def produce(bootstrap, count, rounds):
-    rows = events.rows(count)
-    sides = {
-        "confluent": lambda: confluent(bootstrap, rows),
-        "emit": lambda: ours(bootstrap, rows, emit),
-        "emit_many": lambda: ours(bootstrap, rows, emit_many),
-    }
+def raise_many(bootstrap, rows):
+    """The Event Interface with one subscriber keyed by Call-ID."""
+    properties = "&".join(f"g.{name}={value}" for name, value in PROPERTIES.items())
+    call_ids = [row[1] for row in rows]
+    with pykafkaevt.EventInterface(producer_options={"on_full": "block", "full_timeout": None}) as interface:
+        event = interface.publish_event(events.METHOD, events.FIELDS)
+        interface.subscribe_event(events.METHOD, f"kafka:{bootstrap}/{TOPIC}?{properties}&key=callid")
+        interface.raise_event(event, rows[0])
+        interface.flush()
+        started = time.perf_counter(), cpu_seconds()
+        interface.raise_many(event, rows, call_ids=call_ids)
+        interface.flush()
+        ended = time.perf_counter(), cpu_seconds()
+        assert interface.stats().delivered == len(rows) + 1
+    return started, ended
+
+
+def confluent_reports(bootstrap, messages):
+    """produce() of ready messages; on_delivery reads status, key and message."""
+    seen = []
+
+    def on_delivery(error, message):
+        seen.append((0 if error is None else -1, message.key(), message.value()))
+
+    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, **PROPERTIES})
+    producer.produce(TOPIC, b"warm", on_delivery=on_delivery)
+    producer.flush()
+    started = time.perf_counter(), cpu_seconds()
+    for n, (key, value) in enumerate(messages):
+        while True:
+            try:
+                producer.produce(TOPIC, value, key, on_delivery=on_delivery)
+                break
+            except BufferError:
+                producer.poll(0.01)
+        if n % 500 == 0:
+            producer.poll(0)
+    producer.flush()
+    ended = time.perf_counter(), cpu_seconds()
+    assert len(seen) == len(messages) + 1
+    return started, ended
+
+
+def routes(bootstrap, messages, send):
+    """The connector with a report route that reads the same."""
+    seen = []
+
+    def route(report):
+        seen.append((report.kafka_status, report.kafka_key, report.kafka_msg))
+
+    properties = "&".join(f"g.{name}={value}" for name, value in PROPERTIES.items())
+    options = {"on_full": "block", "full_timeout": None}
+    with pykafkaevt.Connector([f"[k1]{bootstrap}/{TOPIC}?{properties}"], producer_options=options) as connector:
+        connector.kafka_publish("k1", b"warm", None, route)
+        connector.flush()
+        started = time.perf_counter(), cpu_seconds()
+        send(connector, messages, route)
+        connector.flush()
+        ended = time.perf_counter(), cpu_seconds()
+    assert len(seen) == len(messages) + 1
+    return started, ended
+
+
+def kafka_publish(connector, messages, route):
+    """One call a message."""
+    publish = connector.kafka_publish
+    for key, value in messages:
+        publish("k1", value, key, route)
+
+
+def kafka_publish_many(connector, messages, route):
+    """One call for all."""
+    connector.kafka_publish_many("k1", [value for _, value in messages], [key for key, _ in messages], route)
+
+
+def compare(title, sides, count, rounds):
+    """Run the sides in turn and print each one's medians, and its ratios to the first side."""
     rates = {name: [] for name in sides}
     cpu = {name: [] for name in sides}
     for _ in range(rounds):
@@ -94,14 +165,65 @@ def produce(bootstrap, count, rounds):
             started, ended = side()
             rates[name].append(count / (ended[0] - started[0]))
             cpu[name].append((ended[1] - started[1]) / count * 1e6)
-    print(f"{count} records of 277 bytes, key of 25, {rounds} rounds; medians, and ratios min / median / max")
+    first = next(iter(sides))
+    print(f"{title}: {count} of 277 bytes, key of 25, {rounds} rounds; medians, and ratios min / median / max")
     for name in sides:
-        ratios = sorted(own / base for own, base in zip(rates[name], rates["confluent"], strict=True))
+        ratios = sorted(own / base for own, base in zip(rates[name], rates[first], strict=True))
         print(
-            f"{name:10} {statistics.median(rates[name]) / 1000:8.0f} k records/s  "
-            f"{statistics.median(cpu[name]):5.2f} us CPU/record  "
-            f"{ratios[0]:.2f} / {statistics.median(ratios):.2f} / {ratios[-1]:.2f} x confluent"
+            f"  {name:18} {statistics.median(rates[name]) / 1000:6.0f} k/s  "
+            f"{statistics.median(cpu[name]):5.2f} us CPU each  "
+            f"{ratios[0]:.2f} / {statistics.median(ratios):.2f} / {ratios[-1]:.2f} x {first}"
         )
+
+
+def produce(bootstrap, count, rounds):
+    rows = events.rows(count)
+    messages = [(row[1], TEMPLATE.dumps(*row)) for row in rows]
+    compare(
+        "events",
+        {
+            "confluent": lambda: confluent(bootstrap, rows),
+            "emit": lambda: ours(bootstrap, rows, emit),
+            "emit_many": lambda: ours(bootstrap, rows, emit_many),
+            "raise_many": lambda: raise_many(bootstrap, rows),
+        },
+        count,
+        rounds,
+    )
+    compare(
+        "a report per message",
+        {
+            "confluent": lambda: confluent_reports(bootstrap, messages),
+            "kafka_publish": lambda: routes(bootstrap, messages, kafka_publish),
+            "kafka_publish_many": lambda: routes(bootstrap, messages, kafka_publish_many),
+        },
+        count,
+        rounds,
+    )
+
+
+def raise_among(rounds):
+    """One raise_event to 10 subscribers while 1, 100 and 10,000 events exist."""
+    with (
+        pykafkaevt.EmbeddedBroker() as broker,
+        pykafkaevt.EventInterface(producer_options={"on_full": "block", "full_timeout": None}) as interface,
+    ):
+        known, count, times = 0, 5000, {}
+        row = events.rows(1)[0]
+        for existing in (1, 100, 10_000):
+            for number in range(known, existing):
+                interface.publish_event(f"E_{number}", events.FIELDS)
+                for n in range(10):
+                    interface.subscribe_event(f"E_{number}", f"kafka:{broker.bootstrap_servers}/t{n}?g.linger.ms=5")
+            known = existing
+            for _ in range(rounds):
+                interface.flush()
+                started = time.perf_counter()
+                for _ in range(count):
+                    interface.raise_event("E_0", row)
+                times.setdefault(existing, []).append((time.perf_counter() - started) / count * 1e6)
+        for existing, spent in times.items():
+            print(f"raise_event to 10 subscribers among {existing:6} events: {statistics.median(spent):6.2f} us")
 
 
 def serialize(rounds):
@@ -156,6 +278,7 @@ def main():
     parser.add_argument("--bootstrap", help="a real broker; the embedded one otherwise")
     options = parser.parse_args()
     serialize(options.rounds)
+    raise_among(options.rounds)
     if options.bootstrap:
         produce(options.bootstrap, options.records, options.rounds)
         return
