@@ -2,11 +2,13 @@
 
 import logging
 
+cimport cython
 from cpython.object cimport PyObject
 
 from pykafkaevt._delivery cimport DeliveryBatch
 from pykafkaevt._librdkafka cimport delivery_error
-from pykafkaevt._producer cimport Producer, Scratch, text_of
+from pykafkaevt._producer cimport Producer
+from pykafkaevt._records cimport Scratch, text_of
 
 from pykafkaevt.errors import Closed, DeliveryError, EventError, QueueFull
 
@@ -16,6 +18,9 @@ cdef extern from "Python.h":
 logger = logging.getLogger("pykafkaevt")
 
 
+# It holds no more than texts, bytes and a callable, and is short-lived: the collector need not walk a queue full of them.
+@cython.no_gc
+@cython.freelist(256)
 cdef class KafkaReport:
     """What became of one message of kafka_publish().
 
@@ -31,6 +36,7 @@ cdef class KafkaReport:
     cdef readonly int partition
     cdef readonly long long offset
     cdef int code
+    cdef object route
 
     @property
     def error(self):
@@ -45,18 +51,30 @@ cdef class KafkaReport:
         )
 
 
+cdef KafkaReport report_of(object route, str broker_id, object key, object message):
+    """The report a message takes along as its opaque; the rest is filled in when its status is known."""
+    cdef KafkaReport report
+    if route is None:
+        return None
+    report = KafkaReport.__new__(KafkaReport)
+    report.route = route
+    report.kafka_id = broker_id
+    report.kafka_key = key
+    report.kafka_msg = message
+    return report
+
+
 def call_routes(DeliveryBatch batch) -> None:
     """on_delivery of the connector's producers: each message's own route, with its report."""
     cdef Py_ssize_t i
     cdef KafkaReport report
+    cdef object route
     for i in range(batch.count):
-        route, broker_id, key, message = <tuple> batch.opaques[i]
-        report = KafkaReport.__new__(KafkaReport)
-        report.kafka_id = broker_id
-        report.kafka_key = key
-        report.kafka_msg = message
+        report = <KafkaReport> batch.opaques[i]
         batch.result(i, &report.code, &report.partition, &report.offset)
         report.kafka_status = -1 if report.code else 0
+        route = report.route
+        report.route = None
         try:
             call_with(route, report)
         except Exception:
@@ -110,7 +128,7 @@ cdef class Connector:
         cdef object route = self.route_of(report_route)
         if producer is None:
             return -1
-        cdef object tag = None if route is None else (route, broker_id, key, message)
+        cdef KafkaReport tag = report_of(route, broker_id, key, message)
         scratch = producer.begin()
         try:
             _value = text_of(message, producer.policy, &data, &length)
@@ -138,7 +156,7 @@ cdef class Connector:
         if route is not None:
             messages = list(messages)
             keys = [None] * len(messages) if keys is None else list(keys)
-            tags = [(route, broker_id, key, message) for key, message in zip(keys, messages)]
+            tags = [report_of(route, broker_id, key, message) for key, message in zip(keys, messages)]
         try:
             return producer.publish_many(messages, keys, report=tags is not None, opaques=tags)
         except QueueFull as error:

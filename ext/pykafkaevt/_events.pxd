@@ -1,7 +1,8 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from pykafkaevt._jsonrpc cimport EventTemplate
-from pykafkaevt._producer cimport Outcome, Producer, Scratch
+from pykafkaevt._producer cimport Producer
+from pykafkaevt._records cimport Scratch
 
 cdef class Subscription:
     cdef readonly object socket       # KafkaSocket
@@ -23,6 +24,6 @@ cdef class Event:
 
     cdef int fresh(self) except -1
     cdef object key_of(self, object call_id, object sip_message)
-    cdef int queue_to_all(
-        self, tuple subscriptions, Scratch* scratch, Scratch* copy, Py_ssize_t m, Outcome* total
+    cdef Py_ssize_t queue_to_all(
+        self, tuple subscriptions, Scratch* scratch, Scratch* copy, Py_ssize_t n
     ) except -1

@@ -1,26 +1,23 @@
 """The Event Interface's hot path: an event is serialized once, and queued to each of its subscribers from there."""
 
 import logging
-from itertools import islice
 
 from cpython.object cimport PyObject
-from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memcpy, memset
 
 from pykafkaevt._client cimport monotonic_us
 from pykafkaevt._delivery cimport DeliveryBatch
 from pykafkaevt._jsonrpc cimport EventTemplate, checked_method, invalid_policy, write_notification
-from pykafkaevt._producer cimport (
-    BATCH, BATCH_BYTES, Outcome, Producer, Scratch, row_of, scratch_give, scratch_take, text_of,
-)
+from pykafkaevt._producer cimport Outcome, Producer
+from pykafkaevt._records cimport Records, Scratch, row_of, scratch_give, scratch_take, text_of
 
 from pykafkaevt._sip import call_id as call_id_of
 
-from pykafkaevt.errors import Closed, DeliveryError, QueueFull, SerializeError, SerializeTypeError
+from pykafkaevt.errors import Closed, DeliveryError, QueueFull
 
 cdef extern from "Python.h":
-    bint PyTuple_CheckExact(object)
     PyObject** PySequence_Fast_ITEMS(object)
 
 logger = logging.getLogger("pykafkaevt")
@@ -153,89 +150,48 @@ cdef class Event:
         """Queue an event per row to each subscriber: how many records were queued."""
         cdef Scratch* scratch
         cdef Scratch* copy
-        cdef Py_ssize_t i, n, m, sent = 0
-        cdef size_t at
-        cdef const void* key_data = NULL
-        cdef size_t key_length = 0
-        cdef Outcome total
-        cdef tuple chunk
-        cdef object keys_left = iter(call_ids) if call_ids is not None else None
-        cdef list held = []
+        cdef Py_ssize_t n, queued = 0
+        cdef Records records
         self.fresh()
         cdef tuple subscriptions = self.subscriptions
-        memset(&total, 0, sizeof(total))
-        rows_left = iter(rows)
+        if PyTuple_GET_SIZE(subscriptions) == 0:
+            return 0
+        records = Records(
+            self.template, self.name, rows, None, call_ids, None, False, None, self.policy
+        )
         scratch = scratch_take()
         copy = scratch_take()
         try:
-            while PyTuple_GET_SIZE(subscriptions):
-                chunk = tuple(islice(rows_left, BATCH))
-                n = PyTuple_GET_SIZE(chunk)
+            while True:
+                n = records.fill(scratch)
                 if n == 0:
                     break
-                m = 0
-                held.clear()
-                try:
-                    for i in range(n):
-                        row = <object> PyTuple_GET_ITEM(chunk, i)
-                        at = scratch.buffer.used
-                        if self.template is not None and not isinstance(row, dict):
-                            if not PyTuple_CheckExact(row):
-                                row = row_of(row)
-                            self.template.write(
-                                &scratch.buffer, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy
-                            )
-                        else:
-                            write_notification(&scratch.buffer, self.name, row, None, self.policy)
-                        if keys_left is not None:
-                            key = next(keys_left)
-                            held.append(key)
-                            held.append(text_of(key, self.policy, &key_data, &key_length))
-                        scratch.messages[m].payload = <void*> at
-                        scratch.messages[m].len = scratch.buffer.used - at
-                        scratch.messages[m].key = <void*> key_data
-                        scratch.messages[m].key_len = key_length
-                        m += 1
-                        if scratch.buffer.used > BATCH_BYTES:
-                            self.queue_to_all(subscriptions, scratch, copy, m, &total)
-                            m = 0
-                except (SerializeError, SerializeTypeError) as error:
-                    self.queue_to_all(subscriptions, scratch, copy, m, &total)
-                    located = type(error)(f"row {sent + i}: {error}")
-                    located.queued = total.queued
-                    raise located from error.__cause__
-                except StopIteration:
-                    self.queue_to_all(subscriptions, scratch, copy, m, &total)
-                    raise ValueError(f"call_ids ended before the rows did, at row {sent + i}") from None
-                self.queue_to_all(subscriptions, scratch, copy, m, &total)
-                sent += n
+                self.raised += n
+                queued += self.queue_to_all(subscriptions, scratch, copy, n)
         finally:
             scratch_give(scratch)
             scratch_give(copy)
-        return total.queued
+        records.check(queued)
+        return queued
 
     def tell(self, Subscription subscription, error) -> None:
         """Log what a subscriber did not take."""
         subscription.producer.client.note(f"{self.name} not queued to {subscription.socket}: {error}")
 
-    cdef int queue_to_all(
-        self, tuple subscriptions, Scratch* scratch, Scratch* copy, Py_ssize_t m, Outcome* total
+    cdef Py_ssize_t queue_to_all(
+        self, tuple subscriptions, Scratch* scratch, Scratch* copy, Py_ssize_t n
     ) except -1:
-        """Queue the m events in the buffer to each subscriber, and empty the buffer."""
+        """Queue the n events in the buffer to each subscriber; how many records were queued."""
         cdef Subscription subscription
         cdef Producer producer
         cdef Outcome outcome
-        cdef Py_ssize_t i
-        self.raised += m
-        for i in range(m):
-            # the buffer moves no more: places become addresses
-            scratch.messages[i].payload = scratch.buffer.data + <size_t> scratch.messages[i].payload
-            scratch.messages[i]._private = NULL
+        cdef Py_ssize_t i, queued = 0
         for subscription in subscriptions:
             producer = subscription.producer
-            memcpy(copy.messages, scratch.messages, m * sizeof(scratch.messages[0]))
+            # queueing leaves its marks in the messages: each subscriber has its own
+            memcpy(copy.messages, scratch.messages, n * sizeof(scratch.messages[0]))
             if not subscription.keyed:
-                for i in range(m):
+                for i in range(n):
                     copy.messages[i].key = NULL
                     copy.messages[i].key_len = 0
             memset(&outcome, 0, sizeof(outcome))
@@ -243,14 +199,13 @@ cdef class Event:
                 producer.client.ready()
                 producer.client.active += 1
                 try:
-                    producer.queue_batch(copy, m, NULL, &outcome)
+                    producer.queue_batch(copy, n, NULL, &outcome)
                 finally:
                     producer.client.leave()
             except (QueueFull, DeliveryError, Closed) as error:
                 self.tell(subscription, error)
-            total.queued += outcome.queued
-        scratch.buffer.used = 0
-        return 0
+            queued += outcome.queued
+        return queued
 
 
 def call_reports(DeliveryBatch batch) -> None:

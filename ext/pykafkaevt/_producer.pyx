@@ -6,24 +6,22 @@ by librdkafka. Its report, when asked for, travels as the opaque object itself: 
 
 import logging
 import time
-from itertools import islice
 from threading import get_ident
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdlib cimport calloc
+from cpython.ref cimport Py_DECREF, Py_XDECREF, Py_XINCREF
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.string cimport memset
 
-from pykafkaevt._buffer cimport buffer_reset
 from pykafkaevt._client cimport (
     ERROR_SLOTS, ERROR_ZERO, Client, Topic, counter_add, counter_get, counters_error, histogram_quantile,
     room, room_sequence, room_wait, topic_in_flight,
 )
-from pykafkaevt._jsonrpc cimport EventTemplate, invalid_policy, utf8_of
+from pykafkaevt._jsonrpc cimport EventTemplate, invalid_policy
 from pykafkaevt._librdkafka cimport delivery_error, table
+from pykafkaevt._records cimport Records, Scratch, bytes_of, scratch_give, scratch_take, text_of
 from pykafkaevt.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY, RD_KAFKA_PARTITION_UA, RD_KAFKA_RESP_ERR__QUEUE_FULL, RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_VTYPE_HEADER, RD_KAFKA_VTYPE_KEY, RD_KAFKA_VTYPE_MSGFLAGS, RD_KAFKA_VTYPE_OPAQUE,
@@ -32,18 +30,10 @@ from pykafkaevt.librdkafka cimport (
     rdkafka_api,
 )
 
-from pykafkaevt.errors import Closed, QueueFull, SerializeError, SerializeTypeError
+from pykafkaevt.errors import Closed, QueueFull
 
 cdef extern from "Python.h":
-    bint PyUnicode_CheckExact(object)
-    bint PyBytes_CheckExact(object)
-    bint PyTuple_CheckExact(object)
-    bint PyUnicode_IS_COMPACT_ASCII(object)
-    void* PyUnicode_DATA(object)
-    Py_ssize_t PyUnicode_GET_LENGTH(object)
     PyObject** PySequence_Fast_ITEMS(object)
-    PyObject* PyTuple_GET_ITEM_BORROWED "PyTuple_GET_ITEM"(object, Py_ssize_t)
-    PyObject* Py_None
 
 cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
@@ -63,65 +53,11 @@ cdef enum:
 cdef dict ON_FULL = {
     "block": FULL_BLOCK, "raise": FULL_RAISE, "drop": FULL_DROP, "block_once": FULL_BLOCK_ONCE,
 }
-cdef Scratch* scratches = NULL
-
-
-cdef Scratch* scratch_take() except NULL:
-    global scratches
-    cdef Scratch* taken = scratches
-    if taken != NULL:
-        scratches = taken.next
-        return taken
-    taken = <Scratch*> calloc(1, sizeof(Scratch))
-    if taken == NULL:
-        raise MemoryError()
-    return taken
-
-
-cdef void scratch_give(Scratch* taken) noexcept:
-    global scratches
-    buffer_reset(&taken.buffer)
-    taken.next = scratches
-    scratches = taken
-
-
-cdef object text_of(object text, int policy, const void** data, size_t* length):
-    """Where a key's or value's bytes lie; the object returned keeps them there."""
-    if PyBytes_CheckExact(text):
-        data[0] = PyBytes_AS_STRING(text)
-        length[0] = PyBytes_GET_SIZE(text)
-        return text
-    if PyUnicode_CheckExact(text) and PyUnicode_IS_COMPACT_ASCII(text):
-        data[0] = PyUnicode_DATA(text)
-        length[0] = PyUnicode_GET_LENGTH(text)
-        return text
-    if text is None:
-        data[0] = NULL
-        length[0] = 0
-        return None
-    return text_of(bytes_of(text, policy), policy, data, length)
-
-
-cdef bytes bytes_of(object text, int policy):
-    if isinstance(text, str):
-        return utf8_of(text, policy)
-    if isinstance(text, (bytes, bytearray, memoryview)):
-        return bytes(text)
-    raise SerializeTypeError(f"a key or value must be bytes, str or None, not {type(text).__name__}")
-
-
-cdef bytes key_of_field(object value, int policy):
-    """The key that a field which is no str makes: bytes as they are, else its JSON text."""
-    if value is None or isinstance(value, bytes):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int.__repr__(value).encode()
-    return bytes_of(value, policy)
 
 
 cdef int submit(
     rd_kafka_t* rk, rd_kafka_topic_t* topic, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras,
-    Py_ssize_t first
+    const long long* timestamps_ms
 ) noexcept nogil:
     """Queue the messages in order; each one's `err` says what became of it. After a full queue none is tried."""
     cdef Py_ssize_t i
@@ -138,7 +74,7 @@ cdef int submit(
         a[AT_KEY].u.mem.size = messages[i].key_len
         a[AT_OPAQUE].u.ptr = messages[i]._private
         if extras.timestamps:
-            a[AT_TIMESTAMP].u.i64 = extras.timestamps_ms[first + i]
+            a[AT_TIMESTAMP].u.i64 = timestamps_ms[i]
         error = api.produceva(rk, a, extras.count)
         messages[i].err = RD_KAFKA_RESP_ERR_NO_ERROR
         if error != NULL:
@@ -147,6 +83,17 @@ cdef int submit(
             if messages[i].err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
                 return 0
     return 0
+
+
+cdef inline void message_of(
+    rd_kafka_message_t* m, const void* value, size_t length, const void* key, size_t key_length, PyObject* tag
+) noexcept:
+    m.payload = <void*> value
+    m.len = length
+    m.key = <void*> key
+    m.key_len = key_length
+    m._private = tag
+    Py_XINCREF(tag)
 
 
 cdef class Producer:
@@ -189,23 +136,18 @@ cdef class Producer:
         """Queue one record; tag: borrowed, what its report carries, NULL for no report."""
         cdef rd_kafka_message_t message
         cdef Outcome outcome
-        if tag != NULL:
-            Py_INCREF(<object> tag)
+        Py_XINCREF(tag)
         # short and never blocking: not worth releasing the GIL
         if api.produce(
             self.topic.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, length, key, key_length, tag
         ) == 0:
             counter_add(&self.topic.counts.queued, 1)
             return True
-        memset(&message, 0, sizeof(message))
-        message.payload = value
-        message.len = length
-        message.key = <void*> key
-        message.key_len = key_length
-        message._private = tag
         message.err = api.last_error()
+        message_of(&message, value, length, key, key_length, tag)
+        Py_XDECREF(tag)
         memset(&outcome, 0, sizeof(outcome))
-        self.settle(&message, 1, NULL, &outcome, True)
+        self.settle(&message, 1, NULL, NULL, &outcome, True)
         self.raise_refused(&outcome)
         return outcome.queued == 1
 
@@ -240,8 +182,8 @@ cdef class Producer:
                 return self.queue_one(<void*> data, length, key_data, key_length, tag)
             _kept = self.prepare(&extras, headers, timestamp_ms is not None, partition)
             if timestamp_ms is not None:
-                extras.timestamps_ms[0] = timestamp_ms
-            self.set_message(scratch, 0, data, length, key_data, key_length, tag)
+                scratch.timestamps_ms[0] = timestamp_ms
+            message_of(&scratch.messages[0], data, length, key_data, key_length, tag)
             memset(&outcome, 0, sizeof(outcome))
             self.queue_batch(scratch, 1, &extras, &outcome)
             self.raise_refused(&outcome)
@@ -267,20 +209,6 @@ cdef class Producer:
             self.end(scratch)
 
     # Batches
-
-    cdef int set_message(
-        self, Scratch* scratch, Py_ssize_t i, const void* value, size_t length, const void* key, size_t key_length,
-        PyObject* tag
-    ) except -1:
-        cdef rd_kafka_message_t* m = &scratch.messages[i]
-        m.payload = <void*> value
-        m.len = length
-        m.key = <void*> key
-        m.key_len = key_length
-        m._private = tag
-        if tag != NULL:
-            Py_INCREF(<object> tag)
-        return 0
 
     cdef list prepare(self, Extras* extras, object headers, bint timestamps, object partition):
         """Fill in the arguments of produceva; the list returned keeps the headers' bytes."""
@@ -320,11 +248,12 @@ cdef class Producer:
         if n == 0:
             return 0
         with nogil:
-            submit(rk, self.topic.handle, scratch.messages, n, extras, 0)
-        return self.settle(scratch.messages, n, extras, outcome, False)
+            submit(rk, self.topic.handle, scratch.messages, n, extras, scratch.timestamps_ms)
+        return self.settle(scratch.messages, n, extras, scratch.timestamps_ms, outcome, False)
 
     cdef int settle(
-        self, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, Outcome* outcome, bint single
+        self, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, const long long* timestamps_ms,
+        Outcome* outcome, bint single
     ) except -1:
         """See to each message by its `err`; while the queue is full wait and try again, drop or raise."""
         cdef Py_ssize_t i, done = 0
@@ -350,7 +279,7 @@ cdef class Producer:
                     seen = room_sequence(&self.client.reports.room)
                     rk = self.client.rk
                     with nogil:
-                        submit(rk, self.topic.handle, messages + done, n - done, extras, done)
+                        submit(rk, self.topic.handle, messages + done, n - done, extras, timestamps_ms + done)
                     if messages[done].err != RD_KAFKA_RESP_ERR__QUEUE_FULL:
                         break
                     if not self.wait_for_room(seen, deadline):
@@ -419,132 +348,30 @@ cdef class Producer:
         # after a fatal error no room will come
         return counter_get(&self.client.reports.fatal) == 0
 
-    cdef Py_ssize_t queue_all(
-        self, EventTemplate template, object rows, object key_field, object keys, object headers,
-        object timestamps_ms, bint report, object opaques
-    ) except -1:
-        """The one loop behind publish_many (template None: rows are values) and emit_many."""
-        cdef Py_ssize_t i, n, m, filled, sent = 0, key_index = -1
-        cdef size_t at
-        cdef const void* data
-        cdef const void* key_data = NULL
-        cdef size_t length, key_length = 0
-        cdef bint tagged = report and self.reporting
-        cdef PyObject* tag = NULL
+    cdef Py_ssize_t queue_all(self, Records records, object headers) except -1:
+        """Queue all records, a batch at a time; how many were queued."""
+        cdef Py_ssize_t n
         cdef Extras extras
         cdef Extras* how = NULL
         cdef Outcome outcome
-        cdef tuple chunk
-        cdef tuple key_chunk = None
-        cdef tuple opaque_chunk = None
-        cdef tuple timestamp_chunk = None
-        cdef list held = []
-        cdef list failure = []
-        cdef Scratch* scratch
-        if key_field is not None:
-            if keys is not None:
-                raise TypeError("key_field and keys exclude each other")
-            try:
-                key_index = template.fields.index(key_field)
-            except ValueError:
-                raise SerializeError(f"{template.method} has no field {key_field!r} for the key") from None
-        same_length(rows, keys, "keys")
-        same_length(rows, opaques, "opaques")
-        same_length(rows, timestamps_ms, "timestamps_ms")
-        rows_left = iter(rows)
-        keys_left = None if keys is None else iter(keys)
-        opaques_left = None if opaques is None or not tagged else iter(opaques)
-        timestamps_left = None if timestamps_ms is None else iter(timestamps_ms)
+        cdef Scratch* scratch = self.begin()
         memset(&outcome, 0, sizeof(outcome))
-        scratch = self.begin()
         try:
-            if headers is not None or timestamps_ms is not None:
+            if headers is not None or records.timestamps_left is not None:
                 how = &extras
-                _kept = self.prepare(how, headers, timestamps_ms is not None, None)
+                _kept = self.prepare(how, headers, records.timestamps_left is not None, None)
             while True:
-                chunk = next_chunk(rows_left, failure)
-                n = PyTuple_GET_SIZE(chunk)
+                n = records.fill(scratch)
                 if n == 0:
                     break
-                if keys_left is not None:
-                    key_chunk = chunk_of(keys_left, n, "keys")
-                if opaques_left is not None:
-                    opaque_chunk = chunk_of(opaques_left, n, "opaques")
-                if timestamps_left is not None:
-                    timestamp_chunk = chunk_of(timestamps_left, n, "timestamps_ms")
-                m = 0
-                scratch.buffer.used = 0
-                held.clear()
-                try:
-                    for i in range(n):
-                        row = <object> PyTuple_GET_ITEM(chunk, i)
-                        if key_chunk is not None:
-                            key = <object> PyTuple_GET_ITEM(key_chunk, i)
-                            hold(held, key, text_of(key, self.policy, &key_data, &key_length))
-                        if template is None:
-                            hold(held, row, text_of(row, self.policy, &data, &length))
-                        else:
-                            if not PyTuple_CheckExact(row):
-                                row = row_of(row)
-                                held.append(row)
-                            at = scratch.buffer.used
-                            template.write(
-                                &scratch.buffer, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy
-                            )
-                            length = scratch.buffer.used - at
-                            # the buffer may still move: its place stands in for the address
-                            data = <const void*> at
-                            if key_index >= 0:
-                                key = <object> PyTuple_GET_ITEM(row, key_index)
-                                if not PyUnicode_CheckExact(key):
-                                    key = key_of_field(key, self.policy)
-                                    held.append(key)
-                                hold(held, key, text_of(key, self.policy, &key_data, &key_length))
-                        if timestamp_chunk is not None:
-                            extras.timestamps_ms[m] = <object> PyTuple_GET_ITEM(timestamp_chunk, i)
-                        if tagged:
-                            tag = Py_None if opaque_chunk is None else PyTuple_GET_ITEM_BORROWED(opaque_chunk, i)
-                        self.set_message(scratch, m, data, length, key_data, key_length, tag)
-                        m += 1
-                        if scratch.buffer.used > BATCH_BYTES:
-                            outcome.base = sent + i + 1 - m
-                            filled = m
-                            m = 0
-                            self.queue_filled(scratch, filled, template is not None, how, &outcome)
-                except (SerializeError, SerializeTypeError) as error:
-                    outcome.base = sent + i - m
-                    self.queue_filled(scratch, m, template is not None, how, &outcome)
-                    located = type(error)(f"row {sent + i}: {error}")
-                    located.queued = outcome.queued
-                    raise located from error.__cause__
-                except BaseException:
-                    outcome.base = sent + i - m
-                    self.queue_filled(scratch, m, template is not None, how, &outcome)
-                    raise
-                outcome.base = sent + n - m
-                self.queue_filled(scratch, m, template is not None, how, &outcome)
-                sent += n
-                if failure:
-                    break
+                outcome.base = records.given - n
+                self.queue_batch(scratch, n, how, &outcome)
         finally:
             self.end(scratch)
-            if outcome.refused and not tagged:
+            if outcome.refused and not records.tagged:
                 self.tell_refused(&outcome)
-        if failure:
-            raise failure[0]
+        records.check(outcome.queued)
         return outcome.queued
-
-    cdef int queue_filled(
-        self, Scratch* scratch, Py_ssize_t m, bint serialized, Extras* extras, Outcome* outcome
-    ) except -1:
-        """Queue the m messages made so far and empty the buffer."""
-        cdef Py_ssize_t i
-        if serialized:
-            for i in range(m):
-                scratch.messages[i].payload = scratch.buffer.data + <size_t> scratch.messages[i].payload
-        self.queue_batch(scratch, m, extras, outcome)
-        scratch.buffer.used = 0
-        return 0
 
     cdef int tell_refused(self, Outcome* outcome) except -1:
         """A batch call goes on without the records librdkafka refuses: here they are named."""
@@ -569,7 +396,10 @@ cdef class Producer:
         queued, those from it on are not. ValueError for lists of different lengths, before anything is queued.
         Source: librdkafka rd_kafka_produce_batch(), with headers or timestamps rd_kafka_produceva().
         """
-        return self.queue_all(None, values, None, keys, headers, timestamps_ms, report, opaques)
+        return self.queue_all(
+            Records(None, None, values, None, keys, timestamps_ms, report and self.reporting, opaques, self.policy),
+            headers,
+        )
 
     def emit_many(
         self, EventTemplate template not None, rows, *, key_field=None, keys=None, headers=None, timestamps_ms=None,
@@ -581,7 +411,13 @@ cdef class Producer:
         value is the record's key (a str as UTF-8, bytes as they are, an int as its digits). Else as
         publish_many().
         """
-        return self.queue_all(template, rows, key_field, keys, headers, timestamps_ms, report, opaques)
+        return self.queue_all(
+            Records(
+                template, None, rows, key_field, keys, timestamps_ms, report and self.reporting, opaques,
+                self.policy,
+            ),
+            headers,
+        )
 
     def __len__(self):
         """Records that have no report yet."""
@@ -613,41 +449,3 @@ cdef class Producer:
                 for code in range(ERROR_SLOTS) if counter_get(&topic.counts.errors[code])
             },
         }
-
-
-cdef inline int hold(list held, object given, object used) except -1:
-    """Keep bytes made from a key or value until the batch is queued; what was given is kept by its chunk."""
-    if used is not given:
-        held.append(used)
-    return 0
-
-
-cdef tuple row_of(object row):
-    if isinstance(row, (tuple, list)):
-        return tuple(row)
-    raise SerializeTypeError(f"a row must be a tuple or a list of values, not {type(row).__name__}")
-
-
-cdef int same_length(object rows, object others, str what) except -1:
-    if others is None or not hasattr(rows, "__len__") or not hasattr(others, "__len__"):
-        return 0
-    if isinstance(others, (str, bytes)) or len(rows) != len(others):
-        raise ValueError(f"{what} must have one item for each of the {len(rows)} records")
-    return 0
-
-
-cdef tuple next_chunk(object iterator, list failure):
-    """The next items, BATCH at most. What the iterator raises goes to `failure`: the items before it are not lost."""
-    cdef list items = []
-    try:
-        items.extend(islice(iterator, BATCH))
-    except BaseException as error:
-        failure.append(error)
-    return tuple(items)
-
-
-cdef tuple chunk_of(object iterator, Py_ssize_t n, str what):
-    cdef tuple chunk = tuple(islice(iterator, n))
-    if len(chunk) != n:
-        raise ValueError(f"{what} ended before the records did")
-    return chunk
