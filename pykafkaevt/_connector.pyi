@@ -3,7 +3,6 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
-from pykafkaevt._delivery import DeliveryBatch
 from pykafkaevt._producer import Producer
 from pykafkaevt.errors import DeliveryError
 
@@ -28,9 +27,20 @@ class KafkaReport:
     def error(self) -> DeliveryError | None: ...
 
 @disjoint_base
+class Route: ...
+
+@disjoint_base
+class Broker:
+    @property
+    def id(self) -> str: ...
+    @property
+    def producer(self) -> Producer: ...
+    def __init__(self, id: str, producer: Producer) -> None: ...
+
+@disjoint_base
 class Connector:
     @property
-    def brokers(self) -> dict[str, Producer]: ...
+    def brokers(self) -> dict[str, Broker]: ...
     @property
     def routes(self) -> dict[str, Callable[[KafkaReport], object]]: ...
     @property
@@ -45,4 +55,3 @@ class Connector:
         report_route: _Route = None,
     ) -> int: ...
 
-def call_routes(batch: DeliveryBatch) -> None: ...

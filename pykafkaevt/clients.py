@@ -70,7 +70,7 @@ class ClientPool:
     invalid).
     """
 
-    def __init__(self, on_delivery: Callable[..., object], options: dict[str, Any]) -> None:
+    def __init__(self, on_delivery: Callable[..., object] | None, options: dict[str, Any]) -> None:
         """Connects nowhere yet."""
         self._on_delivery = on_delivery
         self._options = {"on_error": None, "on_full": "block", "full_timeout": None, "invalid": "replace", **options}

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pykafkaevt import _connector
-from pykafkaevt._connector import KafkaReport, call_routes
+from pykafkaevt._connector import Broker, KafkaReport
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.errors import Closed, ConfigError
 from pykafkaevt.producer import CLOSE_TIMEOUT
@@ -30,7 +30,7 @@ class Connector(_connector.Connector):
         """Raises SocketError and ConfigError, as broker_id()."""
         if isinstance(broker_ids, str):
             raise TypeError("broker_ids must be several texts, not one str")
-        self._pool = ClientPool(call_routes, {"on_full": "raise", **(producer_options or {})})
+        self._pool = ClientPool(None, {"on_full": "raise", **(producer_options or {})})
         self._callid_warned = False
         for text in broker_ids:
             self.broker_id(text)
@@ -49,7 +49,7 @@ class Connector(_connector.Connector):
         if socket.key is not None and not self._callid_warned:
             self._callid_warned = True
             logger.warning("broker_id [%s]: key=callid has no effect here; kafka_publish() is given the key", name)
-        self.brokers[name] = self._pool.take(socket)
+        self.brokers[name] = Broker(name, self._pool.take(socket))
 
     def route(self, name: str) -> Callable[[_Route], _Route]:
         """Register a report route under a name: `@connector.route("kafka_report")`."""

@@ -39,12 +39,17 @@ cdef extern from "room.h" nogil:
     void room_wait(room* r, uint64_t seen, int ms)
     void room_destroy(room* r)
 
+# Takes the reports of a topic in the place of on_delivery: called with the GIL, the messages live for the call. Each
+# _private is a reference it takes over, possibly with its lowest three bits set.
+ctypedef void (*report_function)(const rd_kafka_message_t** messages, Py_ssize_t count) noexcept
+
 # One topic of a client, as one Producer uses it. librdkafka gives its address back with every message.
 cdef struct Topic:
     rd_kafka_topic_t* handle   # owned by the client while it is open
     counters counts
     PyObject* on_delivery      # owned; None when no reports are wanted
     PyObject* on_error         # owned; None or a callable
+    report_function deliver    # NULL: on_delivery gets a DeliveryBatch
 
 # What the report thread works with, without the GIL.
 cdef struct Reports:

@@ -15,7 +15,7 @@ from threading import get_ident
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 from libc.string cimport memset
@@ -26,7 +26,8 @@ from pykafkaevt.librdkafka cimport (
     RD_KAFKA_CONF_OK, RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS,
     RD_KAFKA_PRODUCER, RD_KAFKA_PURGE_F_INFLIGHT, RD_KAFKA_PURGE_F_QUEUE, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
     RD_KAFKA_RESP_ERR_NO_ERROR,
-    rd_kafka_conf_t, rd_kafka_event_t, rd_kafka_message_t, rd_kafka_t, rd_kafka_topic_conf_t, rdkafka_api,
+    rd_kafka_conf_t, rd_kafka_event_t, rd_kafka_message_t, rd_kafka_t, rd_kafka_topic_conf_t, rd_kafka_topic_t,
+    rdkafka_api,
 )
 
 from pykafkaevt._socket import is_secret
@@ -36,6 +37,12 @@ from pykafkaevt.errors import Closed, ConfigError, Error
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject*)
 
+cdef extern from "partitioner.h" nogil:
+    void crc32_init()
+    uint32_t crc32_of(const unsigned char* data, size_t n)
+
+crc32_init()
+
 cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
 rdkafka_logger = logging.getLogger("pykafkaevt.rdkafka")
@@ -44,7 +51,7 @@ cdef enum:
     STOP_NOW = 1             # the client was closed: its records all have their report
     STOP_DRAINED = 2         # the last producer went without close(): stop when all records have their report
     REPORT_CHUNK = 512       # messages looked at together
-    REPORT_BATCH = 20000     # records at most in one DeliveryBatch, but for the event that crosses it
+    REPORT_BATCH = 500       # records that are worth taking the GIL for without looking for more
     LATENCY_SAMPLE = 8       # of larger events one record in so many has its latency measured: a clock call each
     SLICE_MS = 100           # how long a blocking call waits before it looks for Ctrl-C
     LOG_BURST = 10           # log lines of a client at once
@@ -253,20 +260,23 @@ cdef bint report_lost() noexcept with gil:
 
 
 cdef void hand_over(Reports* r) noexcept with gil:
-    """Call on_delivery with the reports that wait; their records' memory goes back to librdkafka after it."""
-    cdef DeliveryBatch batch = batch_of_events(
-        r.events, r.event_count, r.messages, r.count, r.failed, monotonic_us()
-    )
+    """Hand the reports that wait to their callback; the records' memory goes back to librdkafka after it."""
+    cdef DeliveryBatch batch
+    cdef bint direct = r.topic.deliver != NULL
+    if direct:
+        r.topic.deliver(r.messages, r.count)
+    batch = batch_of_events(r.events, r.event_count, r.messages, r.count, r.failed, monotonic_us(), not direct)
     r.events = NULL
     r.messages = NULL
     r.event_count = r.event_size = r.count = r.size = r.failed = 0
-    call_on_delivery(r.topic, batch)
-    # nobody kept it: no need to copy what it shows
-    if Py_REFCNT(<PyObject*> batch) > 1:
-        try:
-            batch.detach()
-        except MemoryError:
-            logger.critical("no memory to keep %d delivery reports", batch.count)
+    if not direct:
+        call_on_delivery(r.topic, batch)
+        # nobody kept it: no need to copy what it shows
+        if Py_REFCNT(<PyObject*> batch) > 1:
+            try:
+                batch.detach()
+            except MemoryError:
+                logger.critical("no memory to keep %d delivery reports", batch.count)
     batch.release()
     room_signal(&r.room)
 
@@ -364,6 +374,15 @@ cdef void take_statistics(Reports* r, rd_kafka_event_t* event) noexcept with gil
     if client.statistics != NULL:
         api.event_destroy(client.statistics)
     client.statistics = event
+
+
+cdef int32_t consistent_random(
+    const rd_kafka_topic_t* topic, const void* key, size_t length, int32_t partitions, void* opaque, void* tag
+) noexcept nogil:
+    """librdkafka's default partitioner: the key's CRC32, any partition for an empty key."""
+    if length == 0:
+        return api.msg_partitioner_random(topic, key, length, partitions, opaque, tag)
+    return <int32_t> (crc32_of(<const unsigned char*> key, length) % <uint32_t> partitions)
 
 
 cdef str text_without_secrets(str text, tuple properties):
@@ -472,6 +491,8 @@ cdef class Client:
                 api.topic_conf_destroy(conf)
                 raise ConfigError("t." + property, text_without_secrets(decoded(reason), properties))
         api.topic_conf_set_opaque(conf, topic)
+        if "partitioner" not in dict(properties) and "partitioner" not in dict(self.properties):
+            api.topic_conf_set_partitioner_cb(conf, consistent_random)
         # takes over conf, also when it fails
         topic.handle = api.topic_new(self.rk, name.encode(), conf)
         if topic.handle == NULL:

@@ -14,15 +14,17 @@ cdef class DeliveryBatch:
     cdef list records                          # (key, value) of each, kept by detach()
 
     cdef int fill(self) except -1
-    cdef int result(self, Py_ssize_t i, int* code, int* partition, long long* offset) except -1
     cdef int detach(self) except -1
     cdef void release(self) noexcept
 
-# Takes over both arrays, and the reference each message holds in its _private.
+# Takes over both arrays, and with `opaques` the reference each message holds in its _private.
 cdef DeliveryBatch batch_of_events(
     rd_kafka_event_t** events, Py_ssize_t event_count,
-    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us
+    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us,
+    bint opaques
 )
+
+cdef bytes text_of(const void* data, size_t size)
 
 # Records that were refused before they were queued: (error code, key, value, opaque) each.
 cdef DeliveryBatch batch_of_refused(list refused)

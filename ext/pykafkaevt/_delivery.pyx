@@ -46,7 +46,7 @@ cdef class DeliveryReport:
         )
 
 
-cdef inline bytes text_of(const void* data, size_t size):
+cdef bytes text_of(const void* data, size_t size):
     return PyBytes_FromStringAndSize(<const char*> data, size) if data != NULL else None
 
 
@@ -100,18 +100,6 @@ cdef class DeliveryBatch:
             memoryview(codes).cast("i"), memoryview(partitions).cast("i"),
             memoryview(offsets).cast("q"), memoryview(latencies).cast("q"),
         )
-        return 0
-
-    cdef int result(self, Py_ssize_t i, int* code, int* partition, long long* offset) except -1:
-        """What became of record i, without making the columns."""
-        if self.messages != NULL:
-            code[0] = self.messages[i].err
-            partition[0] = self.messages[i].partition
-            offset[0] = self.messages[i].offset
-        else:
-            code[0] = self.columns[0][i]
-            partition[0] = self.columns[1][i]
-            offset[0] = self.columns[2][i]
         return 0
 
     cdef int detach(self) except -1:
@@ -188,7 +176,8 @@ cdef class DeliveryBatch:
 
 cdef DeliveryBatch batch_of_events(
     rd_kafka_event_t** events, Py_ssize_t event_count,
-    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us
+    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us,
+    bint opaques
 ):
     cdef Py_ssize_t i
     cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
@@ -198,6 +187,8 @@ cdef DeliveryBatch batch_of_events(
     batch.count = count
     batch.failed = failed
     batch.taken_us = taken_us
+    if not opaques:
+        return batch
     batch.opaques = PyList_New(count)
     for i in range(count):
         # the list takes over the reference that was given with the record

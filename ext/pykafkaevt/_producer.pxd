@@ -1,6 +1,6 @@
 from cpython.object cimport PyObject
 
-from pykafkaevt._client cimport Client, Topic
+from pykafkaevt._client cimport Client, Topic, report_function
 from pykafkaevt._records cimport Records, Scratch
 from pykafkaevt.librdkafka cimport rd_kafka_message_t, rd_kafka_resp_err_t, rd_kafka_vu_t
 
@@ -37,6 +37,7 @@ cdef class Producer:
     cdef bint reporting          # on_delivery was given
     cdef readonly str name
 
+    cdef int take_reports(self, report_function deliver) except -1
     cdef Scratch* begin(self) except NULL
     cdef int end(self, Scratch* scratch) except -1
     cdef bint queue_one(

@@ -11,13 +11,13 @@ from threading import get_ident
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_XDECREF, Py_XINCREF
+from cpython.ref cimport Py_XDECREF, Py_XINCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.string cimport memset
 
 from pykafkaevt._client cimport (
     ERROR_SLOTS, ERROR_ZERO, Client, Topic, counter_add, counter_get, counters_error, histogram_quantile,
-    room, room_sequence, room_wait, topic_in_flight,
+    report_function, room, room_sequence, room_wait, topic_in_flight,
 )
 from pykafkaevt._jsonrpc cimport EventTemplate, invalid_policy
 from pykafkaevt._librdkafka cimport delivery_error, table
@@ -85,6 +85,11 @@ cdef int submit(
     return 0
 
 
+cdef inline PyObject* untagged(void* tag) noexcept:
+    """The object behind a tag: a report_function may mark its tags in the lowest three bits."""
+    return <PyObject*> (<size_t> tag & ~(<size_t> 7))
+
+
 cdef inline void message_of(
     rd_kafka_message_t* m, const void* value, size_t length, const void* key, size_t key_length, PyObject* tag
 ) noexcept:
@@ -93,11 +98,16 @@ cdef inline void message_of(
     m.key = <void*> key
     m.key_len = key_length
     m._private = tag
-    Py_XINCREF(tag)
+    Py_XINCREF(untagged(tag))
 
 
 cdef class Producer:
     """The compiled part of pykafkaevt.Producer."""
+
+    cdef int take_reports(self, report_function deliver) except -1:
+        """Have the reports of the topic go to a C function."""
+        self.topic.deliver = deliver
+        return 0
 
     def _open(
         self, Client client not None, str topic, tuple topic_properties, on_delivery, on_error, str on_full,
@@ -136,7 +146,7 @@ cdef class Producer:
         """Queue one record; tag: borrowed, what its report carries, NULL for no report."""
         cdef rd_kafka_message_t message
         cdef Outcome outcome
-        Py_XINCREF(tag)
+        Py_XINCREF(untagged(tag))
         # short and never blocking: not worth releasing the GIL
         if api.produce(
             self.topic.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, length, key, key_length, tag
@@ -145,7 +155,7 @@ cdef class Producer:
             return True
         message.err = api.last_error()
         message_of(&message, value, length, key, key_length, tag)
-        Py_XDECREF(tag)
+        Py_XDECREF(untagged(tag))
         memset(&outcome, 0, sizeof(outcome))
         self.settle(&message, 1, NULL, NULL, &outcome, True)
         self.raise_refused(&outcome)
@@ -289,7 +299,7 @@ cdef class Producer:
                         break
         finally:
             for i in range(done, n):
-                Py_XDECREF(<PyObject*> messages[i]._private)
+                Py_XDECREF(untagged(messages[i]._private))
 
     cdef object full_error(self, Outcome* outcome):
         error = QueueFull(
@@ -318,14 +328,14 @@ cdef class Producer:
                 counter_add(&self.topic.counts.rejected, 1)
                 counters_error(&self.topic.counts, m.err)
                 if m._private != NULL:
-                    if not single:
+                    if not single and self.topic.deliver == NULL:
                         self.client.report_refused(
                             self.topic, m.err,
                             (<char*> m.key)[:m.key_len] if m.key != NULL else None,
                             (<char*> m.payload)[:m.len] if m.payload != NULL else None,
                             <object> m._private,
                         )
-                    Py_DECREF(<object> m._private)
+                    Py_XDECREF(untagged(m._private))
         else:
             i = n
         counter_add(&self.topic.counts.queued, queued)

@@ -22,6 +22,14 @@ cdef void scratch_give(Scratch* taken) noexcept
 cdef object text_of(object text, int policy, const void** data, size_t* length)
 cdef bytes bytes_of(object text, int policy)
 
+# What a report's route must know to give key and message back as they were published; in a tag's lowest bits.
+cdef enum:
+    KEY_IS_STR = 1
+    MESSAGE_IS_STR = 2
+    TAG_FLAGS = 7
+
+cdef size_t text_flags(object message, object key) noexcept
+
 # a row as a tuple: SerializeTypeError for what is neither a tuple nor a list
 cdef tuple row_of(object row)
 
@@ -32,6 +40,7 @@ cdef class Records:
     cdef Py_ssize_t key_index        # of the field that is the key, -1 without
     cdef int policy                  # INVALID_…
     cdef bint tagged                 # reports are asked for
+    cdef object route                # its address is each message's tag, with the bits of text_flags(); None: no tag
     cdef object rows_left            # iterators of what was given
     cdef object keys_left
     cdef object opaques_left

@@ -79,6 +79,10 @@ cdef bytes key_of_field(object value, int policy):
     return bytes_of(value, policy)
 
 
+cdef size_t text_flags(object message, object key) noexcept:
+    return (MESSAGE_IS_STR if isinstance(message, str) else 0) | (KEY_IS_STR if isinstance(key, str) else 0)
+
+
 cdef tuple row_of(object row):
     if isinstance(row, (tuple, list)):
         return tuple(row)
@@ -204,6 +208,10 @@ cdef class Records:
                     tag = None if self.opaques is None else <object> PyTuple_GET_ITEM(self.opaques, self.at)
                     Py_INCREF(tag)
                     m._private = <void*> <PyObject*> tag
+                elif self.route is not None:
+                    Py_INCREF(self.route)
+                    key = None if self.keys is None else <object> PyTuple_GET_ITEM(self.keys, self.at)
+                    m._private = <void*> (<size_t> <PyObject*> self.route | text_flags(row, key))
                 self.at += 1
                 n += 1
         except BaseException as error:

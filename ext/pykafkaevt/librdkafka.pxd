@@ -69,6 +69,9 @@ cdef extern from "librdkafka_loader.h" nogil:
         int vtype
         _value u
 
+    ctypedef int32_t (*rd_kafka_partitioner)(
+        const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *) noexcept nogil
+
     # the table of functions: a member NAME is librdkafka's rd_kafka_NAME
     ctypedef struct rdkafka_api:
         int (*version)() noexcept nogil
@@ -87,6 +90,9 @@ cdef extern from "librdkafka_loader.h" nogil:
         void (*topic_conf_destroy)(rd_kafka_topic_conf_t *) noexcept nogil
         int (*topic_conf_set)(rd_kafka_topic_conf_t *, const char *, const char *, char *, size_t) noexcept nogil
         void (*topic_conf_set_opaque)(rd_kafka_topic_conf_t *, void *) noexcept nogil
+        void (*topic_conf_set_partitioner_cb)(rd_kafka_topic_conf_t *, rd_kafka_partitioner) noexcept nogil
+        int32_t (*msg_partitioner_random)(
+            const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *) noexcept nogil
         rd_kafka_t *(*new)(int, rd_kafka_conf_t *, char *, size_t) noexcept nogil
         void (*destroy)(rd_kafka_t *) noexcept nogil
         rd_kafka_topic_t *(*topic_new)(rd_kafka_t *, const char *, rd_kafka_topic_conf_t *) noexcept nogil

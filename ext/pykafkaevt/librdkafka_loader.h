@@ -76,6 +76,8 @@ typedef struct rd_kafka_vu_s {
     } u;
 } rd_kafka_vu_t;
 
+typedef int32_t (*rd_kafka_partitioner)(const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *);
+
 /* One row per function: result, name without its rd_kafka_ prefix, arguments. */
 #define RDKAFKA_FUNCTIONS(F) \
     F(int, version, (void)) \
@@ -94,6 +96,8 @@ typedef struct rd_kafka_vu_s {
     F(void, topic_conf_destroy, (rd_kafka_topic_conf_t *)) \
     F(int, topic_conf_set, (rd_kafka_topic_conf_t *, const char *, const char *, char *, size_t)) \
     F(void, topic_conf_set_opaque, (rd_kafka_topic_conf_t *, void *)) \
+    F(void, topic_conf_set_partitioner_cb, (rd_kafka_topic_conf_t *, rd_kafka_partitioner)) \
+    F(int32_t, msg_partitioner_random, (const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *)) \
     F(rd_kafka_t *, new, (int, rd_kafka_conf_t *, char *, size_t)) \
     F(void, destroy, (rd_kafka_t *)) \
     F(rd_kafka_topic_t *, topic_new, (rd_kafka_t *, const char *, rd_kafka_topic_conf_t *)) \
