@@ -180,7 +180,7 @@ def compare(title, sides, count, rounds):
 
 def produce(bootstrap, count, rounds):
     rows = events.rows(count)
-    messages = [(row[1], TEMPLATE.dumps(*row)) for row in rows]
+    messages = [(row[1].encode(), TEMPLATE.dumps(*row)) for row in rows]
     compare(
         "events",
         {

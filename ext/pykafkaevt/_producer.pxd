@@ -31,6 +31,8 @@ cdef class Producer:
     cdef readonly Client client
     cdef Topic* topic            # owned by the client
     cdef OnFull full
+    cdef bint patient                   # calls may block
+    cdef unsigned long long unpaced_at  # room's sequence when pace() waited in vain
     cdef unsigned long long stalled_at  # room's sequence when FULL_BLOCK_ONCE gave up waiting
     cdef double full_timeout     # seconds to block for; negative: no limit
     cdef int policy              # INVALID_… for emit
@@ -50,6 +52,7 @@ cdef class Producer:
         self, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, const long long* timestamps_ms,
         Outcome* outcome, bint single
     ) except -1
+    cdef int pace(self) except -1
     cdef object full_error(self, Outcome* outcome)
     cdef Py_ssize_t count(
         self, rd_kafka_message_t* messages, Py_ssize_t done, Py_ssize_t n, Outcome* outcome, bint single

@@ -39,6 +39,8 @@ cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
 
 cdef enum:
+    PACE = 20000             # records in flight from which on a caller that may block is slowed down
+    PACE_MS = 10
     SLICE_MS = 100           # how long a blocking call waits before it looks for Ctrl-C
     # places of the fixed arguments in Extras.arguments
     AT_RKT = 0
@@ -121,7 +123,8 @@ cdef class Producer:
                 raise TypeError(f"on_delivery and on_error must be callable, not {type(callback).__name__}")
         self.full = ON_FULL[on_full]
         self.full_timeout = -1.0 if full_timeout is None else full_timeout
-        self.stalled_at = <unsigned long long> -1
+        self.patient = self.full == FULL_BLOCK or self.full == FULL_BLOCK_ONCE
+        self.stalled_at = self.unpaced_at = <unsigned long long> -1
         self.policy = invalid_policy(invalid)
         self.reporting = on_delivery is not None
         self.name = name
@@ -152,6 +155,8 @@ cdef class Producer:
             self.topic.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, length, key, key_length, tag
         ) == 0:
             counter_add(&self.topic.counts.queued, 1)
+            if self.patient and topic_in_flight(self.topic) > PACE:
+                self.pace()
             return True
         message.err = api.last_error()
         message_of(&message, value, length, key, key_length, tag)
@@ -259,7 +264,26 @@ cdef class Producer:
             return 0
         with nogil:
             submit(rk, self.topic.handle, scratch.messages, n, extras, scratch.timestamps_ms)
-        return self.settle(scratch.messages, n, extras, scratch.timestamps_ms, outcome, False)
+        self.settle(scratch.messages, n, extras, scratch.timestamps_ms, outcome, False)
+        if self.patient and topic_in_flight(self.topic) > PACE:
+            self.pace()
+        return 0
+
+    cdef int pace(self) except -1:
+        """Let the reports catch up: a caller that may block does so before the queue outgrows the caches.
+
+        When nothing is released meanwhile (brokers far away, or gone) it waits no more until something is.
+        """
+        cdef room* where = &self.client.reports.room
+        cdef unsigned long long seen = room_sequence(where)
+        if seen == self.unpaced_at or self.client.thread_id == get_ident():
+            return 0
+        with nogil:
+            room_wait(where, seen, PACE_MS)
+        if room_sequence(where) == seen:
+            self.unpaced_at = seen
+        PyErr_CheckSignals()
+        return 0
 
     cdef int settle(
         self, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, const long long* timestamps_ms,
