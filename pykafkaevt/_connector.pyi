@@ -54,4 +54,3 @@ class Connector:
         keys: Iterable[_Text] | None = None,
         report_route: _Route = None,
     ) -> int: ...
-

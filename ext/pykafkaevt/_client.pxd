@@ -60,10 +60,10 @@ cdef struct Reports:
     room room                  # signalled after records were released, and when the client is closing
     # reports that were asked for and not yet handed over, all of one topic; this thread only
     Topic* topic
-    rd_kafka_event_t** events            # owned until handed over: they keep the messages alive
+    rd_kafka_event_t** events            # owned: they keep the messages alive
     Py_ssize_t event_count
     Py_ssize_t event_size                # allocated
-    const rd_kafka_message_t** messages  # owned array until handed over
+    const rd_kafka_message_t** messages  # owned array of borrowed messages
     Py_ssize_t count
     Py_ssize_t size                      # allocated
     Py_ssize_t failed

@@ -20,7 +20,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 from libc.string cimport memset
 
-from pykafkaevt._delivery cimport DeliveryBatch, batch_of_events, batch_of_refused
+from pykafkaevt._delivery cimport DeliveryBatch, batch_of_messages, batch_of_refused
 from pykafkaevt._librdkafka cimport delivery_error, table
 from pykafkaevt.librdkafka cimport (
     RD_KAFKA_CONF_OK, RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS,
@@ -192,7 +192,7 @@ cdef void take_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     cdef Py_ssize_t n, i, weight = 1, index = 0
     cdef Py_ssize_t total = api.event_message_count(event)
     cdef uint64_t delivered = 0, failed = 0, size = 0
-    cdef bint kept = False
+    cdef bint kept = False, room_for_all
     if total > 8 * LATENCY_SAMPLE:
         weight = LATENCY_SAMPLE
     while True:
@@ -203,6 +203,7 @@ cdef void take_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
             topic = <Topic*> api.topic_opaque(batch[0].rkt)
             if r.count and topic != r.topic:
                 hand_over(r)
+        room_for_all = keep_room(r, n)
         for i in range(n):
             m = batch[i]
             if m.err == RD_KAFKA_RESP_ERR_NO_ERROR:
@@ -215,7 +216,10 @@ cdef void take_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
             if index % weight == 0:
                 histogram_add(&topic.counts.latency, api.message_latency(m), min(weight, total - index))
             index += 1
-            if m._private != NULL and keep(r, m):
+            if m._private != NULL and room_for_all:
+                r.messages[r.count] = m
+                r.count += 1
+                r.failed += m.err != RD_KAFKA_RESP_ERR_NO_ERROR
                 kept = True
     if topic != NULL:
         counter_add(&topic.counts.delivered, delivered)
@@ -233,8 +237,8 @@ cdef void take_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         hand_over(r)
 
 
-cdef bint keep(Reports* r, const rd_kafka_message_t* m) noexcept nogil:
-    """Remember a message whose report was asked for, with room for its event; False when memory ends."""
+cdef bint keep_room(Reports* r, Py_ssize_t n) noexcept nogil:
+    """Room for n more messages whose reports were asked for, and for their event; False when memory ends."""
     cdef void* larger
     if r.event_count == r.event_size:
         larger = realloc(r.events, (2 * r.event_size + 16) * sizeof(void*))
@@ -242,43 +246,47 @@ cdef bint keep(Reports* r, const rd_kafka_message_t* m) noexcept nogil:
             return report_lost()
         r.events = <rd_kafka_event_t**> larger
         r.event_size = 2 * r.event_size + 16
-    if r.count == r.size:
-        larger = realloc(<void*> r.messages, (2 * r.size + REPORT_CHUNK) * sizeof(void*))
+    if r.size - r.count < n:
+        larger = realloc(<void*> r.messages, (2 * r.size + n) * sizeof(void*))
         if larger == NULL:
             return report_lost()
         r.messages = <const rd_kafka_message_t**> larger
-        r.size = 2 * r.size + REPORT_CHUNK
-    r.messages[r.count] = m
-    r.count += 1
-    r.failed += m.err != RD_KAFKA_RESP_ERR_NO_ERROR
+        r.size = 2 * r.size + n
     return True
 
 
 cdef bint report_lost() noexcept with gil:
-    logger.critical("no memory to hand over a delivery report; the record itself is counted")
+    logger.critical("no memory to hand over delivery reports; the records themselves are counted")
     return False
 
 
-cdef void hand_over(Reports* r) noexcept with gil:
-    """Hand the reports that wait to their callback; the records' memory goes back to librdkafka after it."""
-    cdef DeliveryBatch batch
-    cdef bint direct = r.topic.deliver != NULL
-    if direct:
-        r.topic.deliver(r.messages, r.count)
-    batch = batch_of_events(r.events, r.event_count, r.messages, r.count, r.failed, monotonic_us(), not direct)
-    r.events = NULL
-    r.messages = NULL
-    r.event_count = r.event_size = r.count = r.size = r.failed = 0
-    if not direct:
-        call_on_delivery(r.topic, batch)
-        # nobody kept it: no need to copy what it shows
-        if Py_REFCNT(<PyObject*> batch) > 1:
-            try:
-                batch.detach()
-            except MemoryError:
-                logger.critical("no memory to keep %d delivery reports", batch.count)
-    batch.release()
+cdef void hand_over(Reports* r) noexcept nogil:
+    """Hand the reports that wait to their callback; then give the records' memory back, without the GIL."""
+    cdef Py_ssize_t i
+    if r.topic.deliver != NULL:
+        call_deliver(r)
+    else:
+        call_with_batch(r)
+    for i in range(r.event_count):
+        api.event_destroy(r.events[i])
+    r.event_count = r.count = r.failed = 0
     room_signal(&r.room)
+
+
+cdef void call_deliver(Reports* r) noexcept with gil:
+    r.topic.deliver(r.messages, r.count)
+
+
+cdef void call_with_batch(Reports* r) noexcept with gil:
+    cdef DeliveryBatch batch = batch_of_messages(r.messages, r.count, r.failed, monotonic_us())
+    call_on_delivery(r.topic, batch)
+    # when nobody kept it there is no need to copy what it shows
+    if Py_REFCNT(<PyObject*> batch) > 1:
+        try:
+            batch.detach()
+        except MemoryError:
+            logger.critical("no memory to keep %d delivery reports", batch.count)
+    batch.messages = NULL
 
 
 cdef void call_on_delivery(Topic* topic, DeliveryBatch batch) noexcept:
@@ -658,6 +666,8 @@ cdef class Client:
             for i in range(self.topic_count):
                 api.topic_destroy(self.topics[i].handle)
                 self.topics[i].handle = NULL
+            free(self.reports.events)
+            free(<void*> self.reports.messages)
             api.queue_destroy(self.reports.queue)
             api.destroy(self.rk)
             self.rk = NULL

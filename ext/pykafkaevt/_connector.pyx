@@ -13,7 +13,7 @@ from pykafkaevt._delivery cimport text_of as copy_of
 from pykafkaevt._librdkafka cimport delivery_error
 from pykafkaevt._producer cimport Producer
 from pykafkaevt._records cimport (
-    KEY_IS_STR, MESSAGE_IS_STR, TAG_FLAGS, Records, Scratch, text_flags, text_of,
+    KEY_IS_STR, MESSAGE_IS_STR, TAG_FLAGS, Records, text_flags, text_of,
 )
 from pykafkaevt.librdkafka cimport rd_kafka_message_t
 
@@ -192,7 +192,6 @@ cdef class Connector:
         cdef const void* key_data
         cdef size_t length, key_length
         cdef size_t tag = 0
-        cdef Scratch* scratch
         cdef Route route
         report_route = self.route_of(report_route)
         if broker is None:
@@ -201,7 +200,8 @@ cdef class Connector:
         if report_route is not None:
             route = broker.route_to(report_route)
             tag = <size_t> <PyObject*> route | text_flags(message, key)
-        scratch = producer.begin()
+        producer.client.ready()
+        producer.client.active += 1
         try:
             _message = text_of(message, producer.policy, &data, &length)
             _key = text_of(key, producer.policy, &key_data, &key_length)
@@ -210,7 +210,7 @@ cdef class Connector:
         except (QueueFull, DeliveryError) as error:
             producer.client.note(f"kafka_publish to {broker_id!r}: {error}")
         finally:
-            producer.end(scratch)
+            producer.client.leave()
         return -1
 
     def kafka_publish_many(self, broker_id, messages, keys=None, report_route=None) -> int:

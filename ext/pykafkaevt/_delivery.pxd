@@ -1,11 +1,9 @@
 from libc.stdint cimport int64_t
 
-from pykafkaevt.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t
+from pykafkaevt.librdkafka cimport rd_kafka_message_t
 
 cdef class DeliveryBatch:
-    cdef rd_kafka_event_t** events             # owned, until detach(): they keep the messages alive
-    cdef Py_ssize_t event_count
-    cdef const rd_kafka_message_t** messages   # owned array of borrowed messages; NULL after detach()
+    cdef const rd_kafka_message_t** messages   # borrowed for the length of the on_delivery call, then NULL
     cdef Py_ssize_t count
     cdef Py_ssize_t failed                     # records with an error
     cdef int64_t taken_us                      # CLOCK_MONOTONIC when the reports were taken from librdkafka
@@ -15,13 +13,10 @@ cdef class DeliveryBatch:
 
     cdef int fill(self) except -1
     cdef int detach(self) except -1
-    cdef void release(self) noexcept
 
-# Takes over both arrays, and with `opaques` the reference each message holds in its _private.
-cdef DeliveryBatch batch_of_events(
-    rd_kafka_event_t** events, Py_ssize_t event_count,
-    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us,
-    bint opaques
+# Borrows the messages, and takes over the reference each holds in its _private.
+cdef DeliveryBatch batch_of_messages(
+    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us
 )
 
 cdef bytes text_of(const void* data, size_t size)

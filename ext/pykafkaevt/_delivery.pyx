@@ -6,11 +6,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.list cimport PyList_New
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free
 
 from pykafkaevt._librdkafka cimport delivery_error, table
 from pykafkaevt.librdkafka cimport (
-    RD_KAFKA_PARTITION_UA, rd_kafka_event_t, rd_kafka_message_t, rdkafka_api,
+    RD_KAFKA_PARTITION_UA, rd_kafka_message_t, rdkafka_api,
 )
 
 cdef extern from "counters.h" nogil:
@@ -60,24 +59,12 @@ cdef class DeliveryBatch:
     def __init__(self):
         raise TypeError("a DeliveryBatch comes from a producer")
 
-    def __dealloc__(self):
-        self.release()
-
-    cdef void release(self) noexcept:
-        cdef Py_ssize_t i
-        with nogil:
-            for i in range(self.event_count):
-                api.event_destroy(self.events[i])
-            self.event_count = 0
-            free(self.events)
-            self.events = NULL
-            free(self.messages)
-            self.messages = NULL
-
     cdef int fill(self) except -1:
         """Make the columns, all four in one pass."""
         if self.columns is not None:
             return 0
+        if self.messages == NULL:
+            raise MemoryError("there was no memory to keep these delivery reports")
         cdef Py_ssize_t i, n = self.count
         cdef bytes codes = PyBytes_FromStringAndSize(NULL, n * sizeof(int32_t))
         cdef bytes partitions = PyBytes_FromStringAndSize(NULL, n * sizeof(int32_t))
@@ -103,16 +90,14 @@ cdef class DeliveryBatch:
         return 0
 
     cdef int detach(self) except -1:
-        """Copy what the batch still shows from librdkafka's memory and give that back."""
+        """Copy what the batch shows from librdkafka's memory, which it gives up."""
         cdef Py_ssize_t i
-        if self.messages != NULL:
-            self.fill()
-            self.records = [
-                (text_of(self.messages[i].key, self.messages[i].key_len),
-                 text_of(self.messages[i].payload, self.messages[i].len))
-                for i in range(self.count)
-            ]
-            self.release()
+        self.fill()
+        self.records = [
+            (text_of(self.messages[i].key, self.messages[i].key_len),
+             text_of(self.messages[i].payload, self.messages[i].len))
+            for i in range(self.count)
+        ]
         return 0
 
     def __len__(self):
@@ -174,21 +159,15 @@ cdef class DeliveryBatch:
         return f"<DeliveryBatch of {self.count} records, {self.failed} failed>"
 
 
-cdef DeliveryBatch batch_of_events(
-    rd_kafka_event_t** events, Py_ssize_t event_count,
-    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us,
-    bint opaques
+cdef DeliveryBatch batch_of_messages(
+    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us
 ):
     cdef Py_ssize_t i
     cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
-    batch.events = events
-    batch.event_count = event_count
     batch.messages = messages
     batch.count = count
     batch.failed = failed
     batch.taken_us = taken_us
-    if not opaques:
-        return batch
     batch.opaques = PyList_New(count)
     for i in range(count):
         # the list takes over the reference that was given with the record
