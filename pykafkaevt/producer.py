@@ -50,8 +50,9 @@ class Producer(_producer.Producer):
     yet. on_delivery(batch: DeliveryBatch) is called from the report thread once per batch, for the records whose
     `report` was asked; on_error(error: DeliveryError) for errors of the client (brokers away, fatal ones) and records
     that a batch call could not queue. on_full: what a full queue (g.queue.buffering.max.messages, …max.kbytes) does to
-    a call: "block" (up to full_timeout seconds, then QueueFull; None: no limit), "raise" (QueueFull) or "drop"
-    (counted). Inside on_delivery and on_error "block" acts as "raise", for that thread is what makes room.
+    a call: "block" (up to full_timeout seconds, then QueueFull; None: no limit), "raise" (QueueFull), "drop" (counted)
+    or "block_once" (up to full_timeout, then drops until there is room again). Inside on_delivery and on_error no call
+    waits ("block" acts as "raise"), for that thread is what makes room.
     invalid: what becomes of text that is not valid UTF-8 ("replace", "strict", "latin-1").
     name: what logs call the producer, by default its topic.
 

@@ -20,7 +20,8 @@ from pykafkaevt.librdkafka cimport rd_kafka_message_t
 from pykafkaevt.errors import Closed, DeliveryError, EventError, QueueFull
 
 cdef extern from "Python.h":
-    object call_with "PyObject_CallOneArg"(object callable, object argument)
+    PyObject* call_with "PyObject_CallOneArg"(PyObject* callable, PyObject* argument)
+    void Py_XDECREF(PyObject*)
     Py_ssize_t Py_REFCNT(PyObject*)
     void Py_DECREF(PyObject*)
 
@@ -92,11 +93,24 @@ cdef object published(const void* data, size_t size, bint as_str):
     return copy_of(data, size)
 
 
+cdef int raised() except -1:
+    """The exception that is set already, as Cython's own."""
+    return -1
+
+
+cdef void log_failure(object callable) noexcept:
+    try:
+        raised()
+    except BaseException:
+        logger.exception("report route %s raised", getattr(callable, "__name__", callable))
+
+
 cdef void call_routes(const rd_kafka_message_t** messages, Py_ssize_t count) noexcept:
     """Each message's report to its own route. The report_function of the connector's producers."""
     cdef Py_ssize_t i
     cdef KafkaReport report
     cdef Route route
+    cdef PyObject* answer
     cdef size_t tag
     for i in range(count):
         tag = <size_t> messages[i]._private
@@ -109,10 +123,10 @@ cdef void call_routes(const rd_kafka_message_t** messages, Py_ssize_t count) noe
         report.offset = messages[i].offset
         report.flags = tag & TAG_FLAGS
         report.source = messages[i]
-        try:
-            call_with(route.callable, report)
-        except BaseException:
-            logger.exception("report route %s raised", getattr(route.callable, "__name__", route.callable))
+        answer = call_with(<PyObject*> route.callable, <PyObject*> report)
+        if answer == NULL:
+            log_failure(route.callable)
+        Py_XDECREF(answer)
         if Py_REFCNT(<PyObject*> report) > 1:
             # kept beyond the call: what it shows is copied before librdkafka frees the message
             try:
