@@ -65,12 +65,12 @@ class Sent(NamedTuple):
     stats: ProducerStats
 
 
-@click.command(epilog="\b\nExample:\n  pykafkaevt demo --socket 'kafka:127.0.0.1:9092/sip?g.enable.idempotence=true'")
+@click.command(epilog="\b\nExample:\n  pykafkaevt demo --socket kafka:127.0.0.1:9092/sip")
 @click.option(
     "--socket",
     metavar="SOCKET",
     type=kafka_socket,
-    default="kafka:embedded/sip-events?g.enable.idempotence=true&key=callid",
+    default="kafka:embedded/sip-events?key=callid",
     show_default=True,
     help="Where the events go.",
 )
@@ -93,9 +93,8 @@ def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
 
     Each message becomes an event E_SIP_MESSAGE with the Call-ID as its key. Every record of this run that the
     broker still keeps is read back and compared with the capture: each call must lie in one partition, in
-    order. Through retries the order is only kept with g.enable.idempotence=true. The embedded broker keeps
-    the last 5 MB of a partition; the last replay is always checked whole. Exits with 1 when a record failed
-    or a call is not as it was sent.
+    order. The embedded broker keeps the last 5 MB of a partition; the last replay is always checked whole.
+    Exits with 1 when a record failed or a call is not as it was sent.
     """
     from pykafkaevt import EventTemplate, Producer  # noqa: PLC0415
     from pykafkaevt.cli.cluster import consumer  # noqa: PLC0415
@@ -132,10 +131,7 @@ def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
         show(console, f"{keeps}: the oldest records of this run are gone, the last replay was checked whole.")
     if order.faults:
         name, fault = next(iter(order.faults.items()))
-        hint = ""
-        if "enable.idempotence" not in socket.global_properties:
-            hint = " (without g.enable.idempotence=true a retry may change the order)"
-        raise click.ClickException(f"{len(order.faults)} calls are not as sent, the first, {name}: {fault}{hint}")
+        raise click.ClickException(f"{len(order.faults)} calls are not as sent, the first, {name}: {fault}")
     if sent.stats.delivered != sent.records:
         raise click.ClickException(f"{sent.records - sent.stats.delivered} records were not delivered")
 

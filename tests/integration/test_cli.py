@@ -66,7 +66,7 @@ def test_tail_ends_after_its_timeout(kafka, topic):
 
 
 def test_demo_finds_every_call_whole_and_in_order(kafka, topic):
-    text = f"kafka:{kafka}/{topic}?g.enable.idempotence=true&key=callid"
+    text = f"kafka:{kafka}/{topic}?key=callid"
     run("publish", text, "someone else's")
     for _ in range(2):
         done = run("demo", "--socket", text, "--calls-times", 20)
