@@ -70,10 +70,10 @@ def ours(bootstrap, rows, send):
 
 
 def emit(producer, rows):
-    """One call an event."""
+    """One call an event, with the values a program has at hand."""
     emit = producer.emit
-    for row in rows:
-        emit(TEMPLATE, *row, key=row[1])
+    for method, callid, cseq, from_uri, to_uri, src_ip, src_port, dst_ip, dst_port, when in rows:
+        emit(TEMPLATE, method, callid, cseq, from_uri, to_uri, src_ip, src_port, dst_ip, dst_port, when, key=callid)
 
 
 def emit_many(producer, rows):

@@ -43,6 +43,7 @@ class Producer:
     def emit(
         self,
         template: EventTemplate,
+        /,
         *values: object,
         key: _Text = None,
         report: bool = False,

@@ -49,6 +49,14 @@ cdef extern from "Python.h":
     int Py_DTSF_ADD_DOT_0
     void PyMem_Free(void*)
 
+cdef extern from "fast_method.h":
+    ctypedef struct PyMethodDef:
+        pass
+    ctypedef PyObject* (*fast_method)(PyObject*, PyObject**, Py_ssize_t, PyObject*)
+    int fast_method_add(
+        object type, PyMethodDef* definition, const char* name, fast_method method, const char* doc
+    ) except -1
+
 cdef enum:
     COPIED = 32              # bytes copied at once of a template's text: two vectors
     NESTING_LIMIT = 254      # as orjson's
@@ -464,34 +472,6 @@ cdef class EventTemplate:
         finally:
             scratch_give(scratch)
 
-    def dumps_into(self, buffer, *values, Py_ssize_t offset=0) -> int:
-        """Write the notification into a writable buffer from `offset` (bytes) on; the number of bytes written.
-
-        BufferError when it does not fit or the buffer is read-only or not contiguous, ValueError for an offset
-        outside it; nothing is written then. Otherwise as dumps().
-        """
-        cdef Scratch* scratch = scratch_take()
-        cdef Py_buffer target
-        cdef Py_ssize_t size
-        try:
-            self.write(&scratch.buffer, PySequence_Fast_ITEMS(values), len(values), self.policy)
-            size = scratch.buffer.used
-            # the target is taken after the values' own code has run: that may have resized it
-            PyObject_GetBuffer(buffer, &target, PyBUF_WRITABLE)
-            try:
-                if offset < 0 or offset > target.len:
-                    raise ValueError(f"offset {offset} is outside the buffer of {target.len} bytes")
-                if target.len - offset < size:
-                    raise BufferError(
-                        f"the event has {size} bytes, the buffer from offset {offset} on {target.len - offset}"
-                    )
-                memcpy(<char*> target.buf + offset, scratch.buffer.data, size)
-            finally:
-                PyBuffer_Release(&target)
-            return size
-        finally:
-            scratch_give(scratch)
-
     def __repr__(self):
         return f"EventTemplate({self.method!r}, {list(self.fields)!r})"
 
@@ -558,3 +538,51 @@ def dumps(method, params=None, *, params_pairs=None, invalid="replace") -> bytes
 def simd() -> str:
     """The vector instructions the escape kernel was built with: sse2, neon or scalar."""
     return JSON_SIMD.decode()
+
+
+cdef PyMethodDef dumps_into_definition
+
+
+cdef object dumps_into(EventTemplate self, PyObject** args, Py_ssize_t count, PyObject* names):
+    """EventTemplate.dumps_into: args are the buffer and the values, then the value of the keyword in `names`."""
+    cdef Scratch* scratch
+    cdef Py_buffer target
+    cdef Py_ssize_t size, offset = 0
+    if count == 0:
+        raise TypeError("dumps_into() needs a buffer before the values")
+    if names != NULL:
+        if tuple(<object> names) != ("offset",):
+            raise TypeError("dumps_into() takes no keyword argument but offset")
+        offset = <object> args[count]
+    scratch = scratch_take()
+    try:
+        self.write(&scratch.buffer, args + 1, count - 1, self.policy)
+        size = scratch.buffer.used
+        # the target is taken after the values' own code has run: that may have resized it
+        PyObject_GetBuffer(<object> args[0], &target, PyBUF_WRITABLE)
+        try:
+            if offset < 0 or offset > target.len:
+                raise ValueError(f"offset {offset} is outside the buffer of {target.len} bytes")
+            if target.len - offset < size:
+                raise BufferError(
+                    f"the event has {size} bytes, the buffer from offset {offset} on {target.len - offset}"
+                )
+            memcpy(<char*> target.buf + offset, scratch.buffer.data, size)
+        finally:
+            PyBuffer_Release(&target)
+        return size
+    finally:
+        scratch_give(scratch)
+
+
+fast_method_add(
+    EventTemplate, &dumps_into_definition, "dumps_into", <fast_method> dumps_into,
+    b"""dumps_into($self, buffer, /, *values, offset=0)
+--
+
+Write the notification into a writable buffer from `offset` (bytes) on; the number of bytes written.
+
+BufferError when it does not fit or the buffer is read-only or not contiguous, ValueError for an offset outside it;
+nothing is written then. Otherwise as dumps().
+""",
+)

@@ -12,7 +12,6 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF, Py_XINCREF
-from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.string cimport memset
 
 from pykafkaevt._client cimport (
@@ -33,7 +32,17 @@ from pykafkaevt.librdkafka cimport (
 from pykafkaevt.errors import Closed, QueueFull
 
 cdef extern from "Python.h":
-    PyObject** PySequence_Fast_ITEMS(object)
+    PyObject* PyTuple_GET_ITEM(PyObject*, Py_ssize_t)
+    Py_ssize_t PyTuple_GET_SIZE(PyObject*)
+    PyObject* Py_None
+
+cdef extern from "fast_method.h":
+    ctypedef struct PyMethodDef:
+        pass
+    ctypedef PyObject* (*fast_method)(PyObject*, PyObject**, Py_ssize_t, PyObject*)
+    int fast_method_add(
+        object type, PyMethodDef* definition, const char* name, fast_method method, const char* doc
+    ) except -1
 
 cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
@@ -203,23 +212,6 @@ cdef class Producer:
             self.queue_batch(scratch, 1, &extras, &outcome)
             self.raise_refused(&outcome)
             return outcome.queued == 1
-        finally:
-            self.end(scratch)
-
-    def emit(self, EventTemplate template not None, *values, key=None, bint report=False, opaque=None) -> bool:
-        """Serialize one event and queue it.
-
-        values: one per field of the template; key: bytes, str or None. Else as publish(); raises SerializeError
-        and SerializeTypeError for the values too.
-        """
-        cdef const void* key_data
-        cdef size_t key_length
-        cdef PyObject* tag = <PyObject*> opaque if report and self.reporting else NULL
-        cdef Scratch* scratch = self.begin()
-        try:
-            template.write(&scratch.buffer, PySequence_Fast_ITEMS(values), PyTuple_GET_SIZE(values), self.policy)
-            key = text_of(key, self.policy, &key_data, &key_length)
-            return self.queue_one(scratch.buffer.data, scratch.buffer.used, key_data, key_length, tag)
         finally:
             self.end(scratch)
 
@@ -483,3 +475,54 @@ cdef class Producer:
                 for code in range(ERROR_SLOTS) if counter_get(&topic.counts.errors[code])
             },
         }
+
+
+cdef PyMethodDef emit_definition
+
+
+cdef object emit(Producer self, PyObject** args, Py_ssize_t count, PyObject* names):
+    """Producer.emit: args are the template and the values, then the values of the keywords in `names`."""
+    cdef const void* key_data
+    cdef size_t key_length
+    cdef Scratch* scratch
+    cdef PyObject* key = Py_None
+    cdef PyObject* opaque = Py_None
+    cdef bint report = False
+    cdef Py_ssize_t i
+    cdef object name
+    if count == 0 or not isinstance(<object> args[0], EventTemplate):
+        raise TypeError("emit() needs an EventTemplate before the values")
+    if names != NULL:
+        for i in range(PyTuple_GET_SIZE(names)):
+            name = <object> PyTuple_GET_ITEM(names, i)
+            if name == "key":
+                key = args[count + i]
+            elif name == "report":
+                report = <object> args[count + i]
+            elif name == "opaque":
+                opaque = args[count + i]
+            else:
+                raise TypeError(f"emit() got an unexpected keyword argument {name!r}")
+    scratch = self.begin()
+    try:
+        (<EventTemplate> <object> args[0]).write(&scratch.buffer, args + 1, count - 1, self.policy)
+        _key = text_of(<object> key, self.policy, &key_data, &key_length)
+        return self.queue_one(
+            scratch.buffer.data, scratch.buffer.used, key_data, key_length,
+            opaque if report and self.reporting else NULL,
+        )
+    finally:
+        self.end(scratch)
+
+
+fast_method_add(
+    Producer, &emit_definition, "emit", <fast_method> emit,
+    b"""emit($self, template, /, *values, key=None, report=False, opaque=None)
+--
+
+Serialize one event and queue it.
+
+template: an EventTemplate; values: one for each of its fields; key: bytes, str or None. Else as publish(); raises
+SerializeError and SerializeTypeError for the values too.
+""",
+)
