@@ -29,11 +29,13 @@ cdef extern from "unicode_escape.h" nogil:
         INVALID_LATIN1
     size_t JSON_ROOM(size_t n)
     char* json_escape(char* dst, const char* src, size_t n)
-    size_t JSON_UINT_ROOM
-    char* json_uint(char* dst, uint64_t value)
     const char* unicode_utf8(PyObject* text, Py_ssize_t* n)
     char* unicode_write(char* dst, PyObject* text, int escape, int invalid, Py_ssize_t* bad)
     char* bytes_write(char* dst, const char* src, size_t n, int invalid, Py_ssize_t* bad)
+
+cdef extern from "json_number.h" nogil:
+    size_t JSON_UINT_ROOM
+    char* json_uint(char* dst, uint64_t value)
 
 cdef extern from "Python.h":
     bint is_str "PyUnicode_CheckExact"(PyObject*)

@@ -1,4 +1,4 @@
-/* Escaping of JSON strings (RFC 8259 section 7) and decimal integers, into room the caller has reserved.
+/* Escaping of JSON strings (RFC 8259 section 7), into room the caller has reserved.
  * Short escapes \b \t \n \f \r \" \\; other bytes below 0x20 as \u00xx in lower case; all else as it is. */
 #ifndef PYKAFKAEVT_JSON_ESCAPE_H
 #define PYKAFKAEVT_JSON_ESCAPE_H
@@ -165,26 +165,6 @@ static inline size_t utf8_valid(const unsigned char *src, size_t n, size_t *skip
         i += k;
     }
     return n;
-}
-
-/* Two digits at a time; needs JSON_UINT_ROOM bytes. */
-#define JSON_UINT_ROOM 24
-static inline char *json_uint(char *dst, uint64_t value) {
-    static const char pairs[] =
-        "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
-        "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-    char digits[20 + JSON_UINT_ROOM], *end = digits + 20, *p = end;
-    while (value >= 100) {
-        p -= 2;
-        memcpy(p, pairs + 2 * (value % 100), 2);
-        value /= 100;
-    }
-    p -= 2;
-    memcpy(p, pairs + 2 * value, 2);
-    p += value < 10;
-    /* a fixed size is three moves, no call */
-    memcpy(dst, p, JSON_UINT_ROOM);
-    return dst + (end - p);
 }
 
 #endif

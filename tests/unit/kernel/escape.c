@@ -1,5 +1,6 @@
 /* json_escape.h against the plainest code that does the same; JSON_SCALAR builds its fallback. */
 #include "json_escape.h"
+#include "json_number.h"
 
 #include <inttypes.h>
 
