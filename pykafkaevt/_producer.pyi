@@ -28,6 +28,7 @@ class Producer:
         full_timeout: float | None,
         invalid: str,
         name: str,
+        pace: int | None,
     ) -> None: ...
     def publish(
         self,

@@ -11,6 +11,8 @@ from pykafkaevt import _producer, embedded
 from pykafkaevt._client import Client
 from pykafkaevt.sockets import Cluster, KafkaSocket
 
+PACE = 20_000  # records in flight: at 300 bytes each about what the caches hold
+
 # Properties that idempotence excludes or limits (librdkafka's INTRODUCTION.md, "Idempotent Producer").
 DECIDED_BY_USER = {
     "enable.idempotence",
@@ -67,13 +69,14 @@ class ClientPool:
     """Producers for sockets, over as few clients as librdkafka allows. Safe from many threads.
 
     on_delivery gets the DeliveryBatches of all of them; options: those of Producer (on_full, full_timeout, on_error,
-    invalid).
+    invalid, pace).
     """
 
     def __init__(self, on_delivery: Callable[..., object] | None, options: dict[str, Any]) -> None:
         """Connects nowhere yet."""
         self._on_delivery = on_delivery
-        self._options = {"on_error": None, "on_full": "block", "full_timeout": None, "invalid": "replace", **options}
+        defaults = {"on_error": None, "on_full": "block", "full_timeout": None, "invalid": "replace", "pace": PACE}
+        self._options = {**defaults, **options}
         self._shared: dict[Cluster, list[Shared]] = {}
         self._retired: list[Shared] = []
         self._totals: dict[str, Any] = {}
@@ -110,6 +113,7 @@ class ClientPool:
             self._options["full_timeout"],
             self._options["invalid"],
             str(socket),
+            self._options["pace"],
         )
         shared.producers[socket.topic] = (frozenset(properties), producer)
         return producer

@@ -43,7 +43,7 @@ class EventStats(NamedTuple):
 class EventInterface:
     """Events and their subscribers, as OpenSIPS's Event Interface with its Kafka transport; a context manager.
 
-    producer_options: those of Producer for every subscriber (on_full, full_timeout, on_error, invalid). Without
+    producer_options: those of Producer for every subscriber (on_full, full_timeout, on_error, invalid, pace). Without
     on_full a full queue holds raise_event back for 1 s at most, once, so that a subscriber whose cluster is away does
     not hold back the others. Safe from many threads; after fork() as Producer.
     """

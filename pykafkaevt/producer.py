@@ -10,7 +10,7 @@ import orjson
 
 from pykafkaevt import _producer
 from pykafkaevt._delivery import DeliveryBatch
-from pykafkaevt.clients import open_client
+from pykafkaevt.clients import PACE, open_client
 from pykafkaevt.errors import DeliveryError
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
@@ -54,7 +54,9 @@ class Producer(_producer.Producer):
     or "block_once" (up to full_timeout, then drops until there is room again). Inside on_delivery and on_error no call
     waits ("block" acts as "raise"), for that thread is what makes room.
     invalid: what becomes of text that is not valid UTF-8 ("replace", "strict", "latin-1").
-    name: what logs call the producer, by default its topic.
+    name: what logs call the producer, by default its topic. pace: where a call may block, it lets the reports catch up
+    (10 ms at a time, and only while they come in) when more than so many records are in flight, which keeps the queue in
+    the caches and latency short; None for brokers so far away that more must be under way.
 
     Raises SocketError, and ConfigError when librdkafka refuses a property. Safe from many threads. After fork() the
     child's first use opens a connection of its own; records the parent queued stay the parent's.
@@ -70,6 +72,7 @@ class Producer(_producer.Producer):
         full_timeout: float | None = None,
         invalid: str = "replace",
         name: str | None = None,
+        pace: int | None = PACE,
     ) -> None:
         """See the class."""
         self.socket = parse_socket(socket) if isinstance(socket, str) else socket
@@ -86,6 +89,7 @@ class Producer(_producer.Producer):
                 full_timeout,
                 invalid,
                 name,
+                pace,
             )
         except BaseException:
             client.close(0)

@@ -31,7 +31,7 @@ cdef class Producer:
     cdef readonly Client client
     cdef Topic* topic            # owned by the client
     cdef OnFull full
-    cdef bint patient                   # calls may block
+    cdef unsigned long long pace_from   # records in flight above which a caller lets the reports catch up
     cdef unsigned long long unpaced_at  # room's sequence when pace() waited in vain
     cdef unsigned long long stalled_at  # room's sequence when FULL_BLOCK_ONCE gave up waiting
     cdef double full_timeout     # seconds to block for; negative: no limit

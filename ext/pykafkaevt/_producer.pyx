@@ -48,8 +48,7 @@ cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
 
 cdef enum:
-    PACE = 20000             # records in flight from which on a caller that may block is slowed down
-    PACE_MS = 10
+    PACE_MS = 10             # how long a caller lets the reports catch up
     SLICE_MS = 100           # how long a blocking call waits before it looks for Ctrl-C
     # places of the fixed arguments in Extras.arguments
     AT_RKT = 0
@@ -122,7 +121,7 @@ cdef class Producer:
 
     def _open(
         self, Client client not None, str topic, tuple topic_properties, on_delivery, on_error, str on_full,
-        full_timeout, str invalid, str name
+        full_timeout, str invalid, str name, pace
     ):
         """Make the topic on a client; the other arguments are those of pykafkaevt.Producer."""
         if on_full not in ON_FULL:
@@ -132,7 +131,8 @@ cdef class Producer:
                 raise TypeError(f"on_delivery and on_error must be callable, not {type(callback).__name__}")
         self.full = ON_FULL[on_full]
         self.full_timeout = -1.0 if full_timeout is None else full_timeout
-        self.patient = self.full == FULL_BLOCK or self.full == FULL_BLOCK_ONCE
+        may_block = self.full == FULL_BLOCK or self.full == FULL_BLOCK_ONCE
+        self.pace_from = <unsigned long long> -1 if pace is None or not may_block else pace
         self.stalled_at = self.unpaced_at = <unsigned long long> -1
         self.policy = invalid_policy(invalid)
         self.reporting = on_delivery is not None
@@ -164,7 +164,7 @@ cdef class Producer:
             self.topic.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, length, key, key_length, tag
         ) == 0:
             counter_add(&self.topic.counts.queued, 1)
-            if self.patient and topic_in_flight(self.topic) > PACE:
+            if topic_in_flight(self.topic) > self.pace_from:
                 self.pace()
             return True
         message.err = api.last_error()
@@ -257,7 +257,7 @@ cdef class Producer:
         with nogil:
             submit(rk, self.topic.handle, scratch.messages, n, extras, scratch.timestamps_ms)
         self.settle(scratch.messages, n, extras, scratch.timestamps_ms, outcome, False)
-        if self.patient and topic_in_flight(self.topic) > PACE:
+        if topic_in_flight(self.topic) > self.pace_from:
             self.pace()
         return 0
 

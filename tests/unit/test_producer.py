@@ -627,3 +627,28 @@ def test_a_full_queue_in_the_middle_of_a_large_batch_queues_nothing_twice(kafka_
         assert producer.flush(30) == 0
     assert sorted(report.opaque for report in seen) == list(range(100))
     consume(kafka_embedded.bootstrap_servers, "large", 100)
+
+
+def test_a_caller_lets_the_reports_catch_up_but_does_not_wait_for_a_broker_that_is_away(kafka_embedded):
+    kafka_embedded.create_topic("t", 4)
+    kafka_embedded.set_rtt_ms(1, 2)
+    socket = f"kafka:{kafka_embedded.bootstrap_servers}/t?g.enable.idempotence=false&g.log_level=0"
+    with Producer(socket, pace=1000) as producer, Producer(socket, pace=None) as unpaced:
+        for one in (producer, unpaced):
+            one.publish(b"warm")
+            one.flush()
+        # a caller is never more than its last batch and one that was on its way beyond the pace
+        deepest = 0
+        for _ in range(100):
+            producer.publish_many([b"v"] * 500)
+            deepest = max(deepest, len(producer))
+        unpaced.publish_many([b"v"] * 50_000)
+        assert deepest < 3000 < len(unpaced)
+        producer.flush()
+        kafka_embedded.set_down(1)
+        started = time.monotonic()
+        producer.publish_many([b"v"] * 50_000)
+        assert time.monotonic() - started < 2
+        assert len(producer) == 50_000
+        producer.purge()
+        unpaced.purge()
