@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pykafkaevt._connector import KafkaReport
     from pykafkaevt._delivery import DeliveryBatch, DeliveryReport
     from pykafkaevt._events import Event
+    from pykafkaevt.async_producer import AsyncProducer
     from pykafkaevt.connector import Connector
     from pykafkaevt.embedded import EmbeddedBroker
     from pykafkaevt.events import EventInterface, EventStats
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SKIP",
+    "AsyncProducer",
     "Closed",
     "ConfigError",
     "Connector",
@@ -63,6 +65,7 @@ __all__ = [
 
 # What needs librdkafka is imported when it is first used: the rest works where none can be loaded.
 _ENGINE = {
+    "AsyncProducer": "async_producer",
     "Connector": "connector",
     "DeliveryBatch": "_delivery",
     "DeliveryReport": "_delivery",

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -38,3 +38,7 @@ class DeliveryBatch:
     def latencies_us(self) -> memoryview[int]: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[DeliveryReport]: ...
+
+def batch_of_rows(
+    rows: Iterable[tuple[int, int, int, int, bytes | None, bytes | None, Any]],
+) -> DeliveryBatch: ...

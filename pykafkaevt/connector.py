@@ -22,8 +22,8 @@ class Connector(_connector.Connector):
     """Brokers by ID and kafka_publish(), as OpenSIPS's event_kafka offers them to its script; a context manager.
 
     broker_ids: texts of the form "[ID]socket"; more by broker_id(). producer_options: those of Producer for every
-    broker (on_full, full_timeout, on_error, invalid, pace); without on_full a full queue makes kafka_publish() return -1 at
-    once. Safe from many threads; after fork() as Producer.
+    broker (on_full, full_timeout, on_error, invalid, pace); without on_full a full queue makes kafka_publish() return
+    -1 at once. Safe from many threads; after fork() as Producer.
     """
 
     def __init__(self, broker_ids: Iterable[str] = (), *, producer_options: Mapping[str, Any] | None = None) -> None:

@@ -54,9 +54,9 @@ class Producer(_producer.Producer):
     or "block_once" (up to full_timeout, then drops until there is room again). Inside on_delivery and on_error no call
     waits ("block" acts as "raise"), for that thread is what makes room.
     invalid: what becomes of text that is not valid UTF-8 ("replace", "strict", "latin-1").
-    name: what logs call the producer, by default its topic. pace: where a call may block, it lets the reports catch up
-    (10 ms at a time, and only while they come in) when more than so many records are in flight, which keeps the queue in
-    the caches and latency short; None for brokers so far away that more must be under way.
+    name: what logs call the producer, by default its topic. pace: where a call may block, it lets the reports catch
+    up (10 ms at a time, and only while they come in) when more than so many records are in flight: that keeps the
+    queue in the caches and latency short. None for brokers so far away that more must be under way.
 
     Raises SocketError, and ConfigError when librdkafka refuses a property. Safe from many threads. After fork() the
     child's first use opens a connection of its own; records the parent queued stay the parent's.

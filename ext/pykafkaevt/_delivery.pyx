@@ -176,18 +176,21 @@ cdef DeliveryBatch batch_of_messages(
 
 
 cdef DeliveryBatch batch_of_refused(list refused):
+    return batch_of_rows([
+        (code, RD_KAFKA_PARTITION_UA, OFFSET_INVALID, 0, key, value, opaque) for code, key, value, opaque in refused
+    ])
+
+
+def batch_of_rows(rows) -> DeliveryBatch:
+    """A batch of (error code, partition, offset, latency in us, key, value, opaque) rows."""
     cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
-    cdef Py_ssize_t n = len(refused)
-    batch.count = batch.failed = n
-    batch.opaques = [opaque for _, _, _, opaque in refused]
-    batch.records = [(key, value) for _, key, value, _ in refused]
-    batch.columns = tuple(
-        memoryview(array(kind, column).tobytes()).cast(kind)
-        for kind, column in (
-            ("i", [code for code, _, _, _ in refused]),
-            ("i", [RD_KAFKA_PARTITION_UA] * n),
-            ("q", [OFFSET_INVALID] * n),
-            ("q", [0] * n),
-        )
-    )
+    cdef list listed = list(rows)
+    columns = list(zip(*listed)) or [()] * 7
+    batch.count = len(listed)
+    batch.failed = sum([code != 0 for code in columns[0]])
+    batch.columns = tuple([
+        memoryview(array(kind, column).tobytes()).cast(kind) for kind, column in zip("iiqq", columns)
+    ])
+    batch.records = list(zip(columns[4], columns[5]))
+    batch.opaques = list(columns[6])
     return batch

@@ -445,6 +445,21 @@ cdef class Producer:
             headers,
         )
 
+    def _room(self) -> int:
+        """A number that changes whenever records were released from the queue."""
+        return room_sequence(&self.client.reports.room)
+
+    def _wait_for_room(self, unsigned long long seen, double seconds) -> None:
+        """Block until _room() is no longer `seen`, for at most `seconds`. Raises Closed."""
+        cdef room* where = &self.client.reports.room
+        self.client.ready()
+        self.client.active += 1
+        try:
+            with nogil:
+                room_wait(where, seen, <int> (seconds * 1000))
+        finally:
+            self.client.leave()
+
     def __len__(self):
         """Records that have no report yet."""
         return topic_in_flight(self.topic)
