@@ -66,6 +66,11 @@ bench: build tools ## the benchmarks
 	@echo "== benchmarks"
 	$(BIN)/pytest benchmarks
 
+.PHONY: peers
+peers: ## the C and Go programs that the benchmarks compare with
+	@echo "== peers"
+	benchmarks/peers/build.sh
+
 .PHONY: lint
 lint: build ## style and types: ruff, cython-lint, mypy, stubtest
 	@echo "== ruff"
@@ -86,6 +91,6 @@ sanitize: build ## serializer and socket parser on random bytes under ASan and U
 .PHONY: clean
 clean: ## remove all that was made
 	@echo "== clean"
-	rm -rf $(VENV) build dist *.egg-info pykafkaevt/*.so tests/kafka/libs
+	rm -rf $(VENV) build dist *.egg-info pykafkaevt/*.so tests/kafka/libs benchmarks/peers/build
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
