@@ -1,0 +1,146 @@
+"""Peers that are programs of their own: C, Go and Java. Each prints what it measured.
+
+Programs of benchmarks/peers/build (or of $PYKAFKAEVT_PEERS) print one line of JSON: {"records", "seconds",
+"cpu_us_per_record", "latency_us": {"p50", "p90", "p99", "p99.9", "max"}, "failed", "rss_kb"}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pykafkaevt.bench.schedule import QUANTILES
+from pykafkaevt.bench.side import Spec
+from pykafkaevt.bench.workload import KEY_SIZE, VALUE_SIZE
+from pykafkaevt.sockets import KafkaSocket, is_secret
+
+NAMES = ("c", "java", "franz-go")
+ROOT = Path(__file__).parents[2]
+KAFKA = ROOT / "tests" / "kafka" / "libs"
+# "5000 records sent, 1234.5 records/sec (0.12 MB/sec), 3.10 ms avg latency, 99.00 ms max latency, 3 ms 50th, …"
+JAVA_LINE = re.compile(
+    r"(\d+) records sent, ([\d.,]+) records/sec.* ([\d.,]+) ms max latency, "
+    r"(\d+) ms 50th, (\d+) ms 95th, (\d+) ms 99th, (\d+) ms 99\.9th"
+)
+
+
+def program(name: str) -> Path:
+    """Where a program of ours would be."""
+    return Path(os.environ.get("PYKAFKAEVT_PEERS") or ROOT / "benchmarks" / "peers" / "build") / name
+
+
+def why_absent(name: str, spec: Spec) -> str | None:
+    """Why a program cannot run here, None when it can."""
+    reason = None
+    if name == "java":
+        if not any(KAFKA.glob("kafka-tools-*.jar")):
+            reason = f"no Kafka in {KAFKA}: make tools"
+        elif shutil.which("java") is None:
+            reason = "no java"
+    elif not os.access(program(name), os.X_OK):
+        reason = f"no {program(name)}: make peers"
+    if reason is None and name != "c" and KafkaSocket(spec["socket"]).brokers == ("embedded",):
+        reason = "needs a real broker: the embedded one is librdkafka's mock"
+    if reason is None and (spec["records"] is None or spec["payload_file"] is not None):
+        reason = "needs --num-records, and sends no --payload-file"
+    if reason is None and any(map(is_secret, spec["settings"])):
+        reason = "the socket has secrets, and its command line would show them"
+    return reason
+
+
+def run(name: str, spec: Spec) -> dict[str, Any]:
+    """Run it; the fields of Measured. Raises RuntimeError with its last words."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = java_command(spec) if name == "java" else peer_command(name, spec)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = ended.stdout.strip().splitlines()
+    if ended.returncode or not lines:
+        said = (ended.stderr.strip() or ended.stdout.strip() or f"exit code {ended.returncode}").splitlines()
+        raise RuntimeError(f"{name}: {said[-1]}")
+    size = (spec["record_size"] or VALUE_SIZE) + (0 if name == "java" or spec["record_size"] else KEY_SIZE)
+    if name == "java":
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return {**java_result(lines[-1], cpu), "rss_kb": None, "mean_size": size, "series": []}
+    try:
+        said_json = json.loads(lines[-1])
+        records = said_json["records"]
+        return {
+            "delivered": records - said_json["failed"],
+            "failed": said_json["failed"],
+            "seconds": said_json["seconds"],
+            "cpu_seconds": said_json["cpu_us_per_record"] * records / 1e6,
+            "latency_us": {quantile: said_json["latency_us"].get(quantile) for quantile in QUANTILES},
+            "rss_kb": said_json["rss_kb"],
+            "mean_size": size,
+            "series": [],
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise RuntimeError(f"{name}: {error!r} in its result: {lines[-1][:200]}") from error
+
+
+def peer_command(name: str, spec: Spec) -> list[str]:
+    """The command line of one of our programs."""
+    from pykafkaevt._librdkafka import library_path  # noqa: PLC0415
+
+    socket = KafkaSocket(spec["socket"])
+    settings = dict(spec["settings"])
+    options = {
+        "bootstrap": socket.bootstrap_servers,
+        "topic": socket.topic,
+        "records": spec["records"],
+        "size": spec["record_size"] or VALUE_SIZE,
+        "key-size": 0 if spec["record_size"] else KEY_SIZE,
+        "linger-ms": settings.pop("linger.ms"),
+        "acks": settings.pop("acks"),
+        "mode": "batch" if spec["api"].endswith("_many") else "single",
+        "batch": spec["batch"],
+    }
+    if spec["throughput"] is not None:
+        options["throughput"] = f"{spec['throughput']:g}" if spec["throughput"] % 1 else int(spec["throughput"])
+    if name == "c":
+        options["librdkafka"] = library_path()
+    command = [str(program(name)), *(text for key, value in options.items() for text in (f"--{key}", str(value)))]
+    return [*command, "--config", *(f"{key}={value}" for key, value in settings.items())]
+
+
+def java_command(spec: Spec) -> list[str]:
+    """The command line of Kafka's own producer performance tool."""
+    socket = KafkaSocket(spec["socket"])
+    settings = spec["settings"]
+    names = ("acks", "compression.type", "enable.idempotence")
+    properties = {
+        "bootstrap.servers": socket.bootstrap_servers,
+        "linger.ms": int(float(settings["linger.ms"])),
+        "buffer.memory": int(settings["queue.buffering.max.kbytes"]) * 1024,
+        **{name: settings[name] for name in names},
+    }
+    return [
+        *("java", "-cp", f"{KAFKA}/*", "org.apache.kafka.tools.ProducerPerformance"),
+        *("--topic", socket.topic, "--num-records", str(spec["records"])),
+        *("--record-size", str(spec["record_size"] or VALUE_SIZE)),
+        *("--throughput", f"{spec['throughput']:.0f}" if spec["throughput"] else "-1"),
+        *("--producer-props", *(f"{name}={value}" for name, value in properties.items())),
+    ]
+
+
+def java_result(line: str, cpu_seconds: float) -> dict[str, Any]:
+    """What its last line says; it knows no p90, and the CPU is that of the whole JVM, its start included."""
+    found = JAVA_LINE.match(line)
+    if found is None:
+        raise RuntimeError(f"java: {line}")
+    records, rate, longest, p50, _, p99, p999 = (float(text.replace(",", ".")) for text in found.groups())
+    latency = {"p50": p50, "p90": None, "p99": p99, "p99.9": p999, "max": longest}
+    return {
+        "delivered": int(records),
+        "failed": 0,
+        "seconds": records / rate,
+        "cpu_seconds": cpu_seconds,
+        "latency_us": {name: None if ms is None else int(ms * 1000) for name, ms in latency.items()},
+    }
