@@ -29,11 +29,11 @@ $(MADE):
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-# A change in ext/ alone needs no new installation: only what changed is compiled.
+# A change in ext/ alone needs no new installation where Cython is at hand (dev): only what changed is compiled.
 $(BUILT): $(MADE) pyproject.toml setup.py $(shell find ext -type f)
 	@.ci/need build
 	@echo "== build the package"
-	$(if $(filter-out ext/%,$?),$(INSTALL),$(COMPILE))
+	$(if $(filter-out ext/%,$?)$(filter-out dev,$(EXTRAS)),$(INSTALL),$(COMPILE))
 	@touch $@
 
 .PHONY: build
