@@ -23,7 +23,7 @@ from libc.string cimport memset
 from pykafkaevt._delivery cimport DeliveryBatch, batch_of_messages, batch_of_refused
 from pykafkaevt._librdkafka cimport delivery_error, table
 from pykafkaevt.librdkafka cimport (
-    RD_KAFKA_CONF_OK, RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS,
+    addrinfo, RD_KAFKA_CONF_OK, RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS,
     RD_KAFKA_PRODUCER, RD_KAFKA_PURGE_F_INFLIGHT, RD_KAFKA_PURGE_F_QUEUE, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
     RD_KAFKA_RESP_ERR_NO_ERROR,
     rd_kafka_conf_t, rd_kafka_event_t, rd_kafka_message_t, rd_kafka_t, rd_kafka_topic_conf_t, rd_kafka_topic_t,
@@ -40,6 +40,12 @@ cdef extern from "Python.h":
 cdef extern from "partitioner.h" nogil:
     void crc32_init()
     uint32_t crc32_of(const unsigned char* data, size_t n)
+
+cdef extern from "resolver.h" nogil:
+    int resolver_resolve(
+        const char* node, const char* service, const addrinfo* hints, addrinfo** found, void* opaque) noexcept
+    void resolver_before_fork()
+    void resolver_after_fork(int in_child)
 
 crc32_init()
 
@@ -73,6 +79,7 @@ def _forked():
     global generation, _log_lines
     cdef Client client
     cdef Py_ssize_t i
+    resolver_after_fork(True)
     generation += 1
     for client in open_clients:
         for i in range(client.topic_count):
@@ -81,7 +88,15 @@ def _forked():
     _log_lines = _LogLines()
 
 
-os.register_at_fork(after_in_child=_forked)
+def _before_fork():
+    resolver_before_fork()
+
+
+def _after_fork():
+    resolver_after_fork(False)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forked)
 
 
 class _LogLines:
@@ -453,6 +468,7 @@ cdef class Client:
             ):
                 if api.conf_set(conf, name.encode(), value.encode(), reason, sizeof(reason)) != RD_KAFKA_CONF_OK:
                     raise ConfigError("g." + name, text_without_secrets(decoded(reason), self.properties))
+            api.conf_set_resolve_cb(conf, resolver_resolve)
             api.conf_set_events(
                 conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS
             )

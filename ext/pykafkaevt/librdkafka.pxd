@@ -72,6 +72,11 @@ cdef extern from "librdkafka_loader.h" nogil:
     ctypedef int32_t (*rd_kafka_partitioner)(
         const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *) noexcept nogil
 
+    ctypedef struct addrinfo "struct addrinfo":
+        pass
+    ctypedef int (*rd_kafka_resolver)(
+        const char *, const char *, const addrinfo *, addrinfo **, void *) noexcept nogil
+
     # the table of functions: a member NAME is librdkafka's rd_kafka_NAME
     ctypedef struct rdkafka_api:
         int (*version)() noexcept nogil
@@ -85,6 +90,7 @@ cdef extern from "librdkafka_loader.h" nogil:
         void (*conf_destroy)(rd_kafka_conf_t *) noexcept nogil
         int (*conf_set)(rd_kafka_conf_t *, const char *, const char *, char *, size_t) noexcept nogil
         int (*conf_get)(const rd_kafka_conf_t *, const char *, char *, size_t *) noexcept nogil
+        void (*conf_set_resolve_cb)(rd_kafka_conf_t *, rd_kafka_resolver) noexcept nogil
         void (*conf_set_events)(rd_kafka_conf_t *, int) noexcept nogil
         rd_kafka_topic_conf_t *(*default_topic_conf_dup)(rd_kafka_t *) noexcept nogil
         void (*topic_conf_destroy)(rd_kafka_topic_conf_t *) noexcept nogil

@@ -78,6 +78,9 @@ typedef struct rd_kafka_vu_s {
 
 typedef int32_t (*rd_kafka_partitioner)(const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *);
 
+struct addrinfo;
+typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrinfo *, struct addrinfo **, void *);
+
 /* One row per function: result, name without its rd_kafka_ prefix, arguments. */
 #define RDKAFKA_FUNCTIONS(F) \
     F(int, version, (void)) \
@@ -91,6 +94,7 @@ typedef int32_t (*rd_kafka_partitioner)(const rd_kafka_topic_t *, const void *, 
     F(void, conf_destroy, (rd_kafka_conf_t *)) \
     F(int, conf_set, (rd_kafka_conf_t *, const char *, const char *, char *, size_t)) \
     F(int, conf_get, (const rd_kafka_conf_t *, const char *, char *, size_t *)) \
+    F(void, conf_set_resolve_cb, (rd_kafka_conf_t *, rd_kafka_resolver)) \
     F(void, conf_set_events, (rd_kafka_conf_t *, int)) \
     F(rd_kafka_topic_conf_t *, default_topic_conf_dup, (rd_kafka_t *)) \
     F(void, topic_conf_destroy, (rd_kafka_topic_conf_t *)) \
