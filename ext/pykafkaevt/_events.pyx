@@ -188,8 +188,11 @@ cdef class Event:
         cdef Py_ssize_t i, queued = 0
         for subscription in subscriptions:
             producer = subscription.producer
-            # queueing leaves its marks in the messages: each subscriber has its own
-            memcpy(copy.messages, scratch.messages, n * sizeof(scratch.messages[0]))
+            # queueing leaves its marks in the messages: of several subscribers each has its own
+            if PyTuple_GET_SIZE(subscriptions) == 1:
+                copy = scratch
+            else:
+                memcpy(copy.messages, scratch.messages, n * sizeof(scratch.messages[0]))
             if not subscription.keyed:
                 for i in range(n):
                     copy.messages[i].key = NULL
