@@ -13,12 +13,12 @@ import statistics
 import time
 
 import confluent_kafka
-import events
 import orjson
 
 import pykafkaevt
+from pykafkaevt.bench import workload
 
-TEMPLATE = pykafkaevt.EventTemplate(events.METHOD, events.FIELDS)
+TEMPLATE = pykafkaevt.EventTemplate(workload.EVENT, workload.FIELDS)
 TOPIC = "side-by-side"
 PROPERTIES = {"linger.ms": "5", "acks": "all", "enable.idempotence": "false"}  # of both sides
 
@@ -41,7 +41,7 @@ def confluent(bootstrap, rows):
     producer.flush()
     started = time.perf_counter(), cpu_seconds()
     for n, row in enumerate(rows):
-        value = orjson.dumps(events.as_dict(row))
+        value = orjson.dumps(workload.as_dict(row))
         while True:
             try:
                 producer.produce(TOPIC, value, row[1], on_delivery=on_delivery)
@@ -86,8 +86,8 @@ def raise_many(bootstrap, rows):
     properties = "&".join(f"g.{name}={value}" for name, value in PROPERTIES.items())
     call_ids = [row[1] for row in rows]
     with pykafkaevt.EventInterface(producer_options={"on_full": "block", "full_timeout": None}) as interface:
-        event = interface.publish_event(events.METHOD, events.FIELDS)
-        interface.subscribe_event(events.METHOD, f"kafka:{bootstrap}/{TOPIC}?{properties}&key=callid")
+        event = interface.publish_event(workload.EVENT, workload.FIELDS)
+        interface.subscribe_event(workload.EVENT, f"kafka:{bootstrap}/{TOPIC}?{properties}&key=callid")
         interface.raise_event(event, rows[0])
         interface.flush()
         started = time.perf_counter(), cpu_seconds()
@@ -179,7 +179,7 @@ def compare(title, sides, count, rounds):
 
 
 def produce(bootstrap, count, rounds):
-    rows = events.rows(count)
+    rows = workload.event_rows(count, seed=7)
     messages = [(row[1].encode(), TEMPLATE.dumps(*row)) for row in rows]
     compare(
         "events",
@@ -211,10 +211,10 @@ def raise_among(rounds):
         pykafkaevt.EventInterface(producer_options={"on_full": "block", "full_timeout": None}) as interface,
     ):
         known, count, times = 0, 5000, {}
-        row = events.rows(1)[0]
+        row = workload.event_rows(1, seed=7)[0]
         for existing in (1, 100, 10_000):
             for number in range(known, existing):
-                interface.publish_event(f"E_{number}", events.FIELDS)
+                interface.publish_event(f"E_{number}", workload.FIELDS)
                 for n in range(10):
                     interface.subscribe_event(f"E_{number}", f"kafka:{broker.bootstrap_servers}/t{n}?g.linger.ms=5")
             known = existing
@@ -229,10 +229,10 @@ def raise_among(rounds):
 
 
 def serialize(rounds):
-    row = events.rows(1)[0]
+    row = workload.event_rows(1, seed=7)[0]
     method, callid, cseq, from_uri, to_uri, src_ip, src_port, dst_ip, dst_port, when = row
     into, buffer, dumps = TEMPLATE.dumps_into, bytearray(1024), orjson.dumps
-    event = events.as_dict(row)
+    event = workload.as_dict(row)
     count = 200_000
     times = {"dumps_into": [], "orjson ready": [], "orjson literal": []}
     for _ in range(rounds):
@@ -247,7 +247,7 @@ def serialize(rounds):
             dumps(
                 {
                     "jsonrpc": "2.0",
-                    "method": events.METHOD,
+                    "method": workload.EVENT,
                     "params": {
                         "method": method,
                         "callid": callid,

@@ -1,10 +1,11 @@
 """20,000 events into the embedded broker, until each has its delivery report; `side_by_side.py` gives the ratios."""
 
-import events
 import pytest
 import side_by_side
 
-ROWS = events.rows(20_000)
+from pykafkaevt.bench import workload
+
+ROWS = workload.event_rows(20_000, seed=7)
 SIDES = {
     "confluent": lambda bootstrap: side_by_side.confluent(bootstrap, ROWS),
     "emit": lambda bootstrap: side_by_side.ours(bootstrap, ROWS, side_by_side.emit),

@@ -2,17 +2,17 @@
 
 import json
 
-import events
 import msgspec
 import orjson
 import pytest
 
 import pykafkaevt
+from pykafkaevt.bench import workload
 
-ROW = events.rows(1)[0]
-EVENT = events.as_dict(ROW)
+ROW = workload.event_rows(1, seed=7)[0]
+EVENT = workload.as_dict(ROW)
 PARAMS = EVENT["params"]
-TEMPLATE = pykafkaevt.EventTemplate(events.METHOD, events.FIELDS)
+TEMPLATE = pykafkaevt.EventTemplate(workload.EVENT, workload.FIELDS)
 BUFFER = bytearray(1024)
 encode = msgspec.json.Encoder().encode
 
@@ -26,12 +26,12 @@ def compact(event):
     [
         pytest.param(lambda row: TEMPLATE.dumps_into(BUFFER, *row), id="EventTemplate.dumps_into"),
         pytest.param(lambda row: TEMPLATE.dumps(*row), id="EventTemplate.dumps"),
-        pytest.param(lambda row: pykafkaevt.dumps(events.METHOD, PARAMS), id="dumps, ready dict"),
+        pytest.param(lambda row: pykafkaevt.dumps(workload.EVENT, PARAMS), id="dumps, ready dict"),
         pytest.param(lambda row: orjson.dumps(EVENT), id="orjson, ready dict"),
-        pytest.param(lambda row: orjson.dumps(events.as_dict(row)), id="orjson, dict per event"),
+        pytest.param(lambda row: orjson.dumps(workload.as_dict(row)), id="orjson, dict per event"),
         pytest.param(lambda row: encode(EVENT), id="msgspec, ready dict"),
-        pytest.param(lambda row: encode(events.as_dict(row)), id="msgspec, dict per event"),
-        pytest.param(lambda row: compact(events.as_dict(row)), id="json, dict per event"),
+        pytest.param(lambda row: encode(workload.as_dict(row)), id="msgspec, dict per event"),
+        pytest.param(lambda row: compact(workload.as_dict(row)), id="json, dict per event"),
     ],
 )
 def test_one_event(benchmark, serialize):

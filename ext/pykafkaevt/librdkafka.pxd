@@ -89,7 +89,6 @@ cdef extern from "librdkafka_loader.h" nogil:
         rd_kafka_conf_t *(*conf_new)() noexcept nogil
         void (*conf_destroy)(rd_kafka_conf_t *) noexcept nogil
         int (*conf_set)(rd_kafka_conf_t *, const char *, const char *, char *, size_t) noexcept nogil
-        int (*conf_get)(const rd_kafka_conf_t *, const char *, char *, size_t *) noexcept nogil
         void (*conf_set_resolve_cb)(rd_kafka_conf_t *, rd_kafka_resolver) noexcept nogil
         void (*conf_set_events)(rd_kafka_conf_t *, int) noexcept nogil
         rd_kafka_topic_conf_t *(*default_topic_conf_dup)(rd_kafka_t *) noexcept nogil

@@ -93,7 +93,6 @@ typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrin
     F(rd_kafka_conf_t *, conf_new, (void)) \
     F(void, conf_destroy, (rd_kafka_conf_t *)) \
     F(int, conf_set, (rd_kafka_conf_t *, const char *, const char *, char *, size_t)) \
-    F(int, conf_get, (const rd_kafka_conf_t *, const char *, char *, size_t *)) \
     F(void, conf_set_resolve_cb, (rd_kafka_conf_t *, rd_kafka_resolver)) \
     F(void, conf_set_events, (rd_kafka_conf_t *, int)) \
     F(rd_kafka_topic_conf_t *, default_topic_conf_dup, (rd_kafka_t *)) \
