@@ -20,7 +20,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 from libc.string cimport memset
 
-from pykafkaevt._delivery cimport DeliveryBatch, batch_of_messages, batch_of_refused
+from pykafkaevt._delivery cimport DeliveryBatch, batch_of_messages, batch_of_refused, log_raised
 from pykafkaevt._librdkafka cimport delivery_error, table
 from pykafkaevt.librdkafka cimport (
     addrinfo, RD_KAFKA_CONF_OK, RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS,
@@ -309,7 +309,7 @@ cdef void call_on_delivery(Topic* topic, DeliveryBatch batch) noexcept:
     try:
         handler(batch)
     except BaseException:
-        logger.exception("on_delivery %r raised for %r", handler, batch)
+        log_raised("on_delivery", handler)
 
 
 cdef void hand_over_refused(Reports* r) noexcept with gil:
@@ -389,7 +389,7 @@ cdef void take_error(Reports* r, rd_kafka_event_t* event) noexcept with gil:
             try:
                 handler(error)
             except BaseException:
-                logger.exception("on_error %r raised for %r", handler, error)
+                log_raised("on_error", handler)
 
 
 cdef void take_statistics(Reports* r, rd_kafka_event_t* event) noexcept with gil:

@@ -9,7 +9,7 @@ import logging
 cimport cython
 from cpython.object cimport PyObject
 
-from pykafkaevt._delivery cimport text_of as copy_of
+from pykafkaevt._delivery cimport log_raised, text_of as copy_of
 from pykafkaevt._librdkafka cimport delivery_error
 from pykafkaevt._producer cimport Producer
 from pykafkaevt._records cimport (
@@ -102,7 +102,7 @@ cdef void log_failure(object callable) noexcept:
     try:
         raised()
     except BaseException:
-        logger.exception("report route %s raised", getattr(callable, "__name__", callable))
+        log_raised("report route", callable)
 
 
 cdef void call_routes(const rd_kafka_message_t** messages, Py_ssize_t count) noexcept:

@@ -23,3 +23,6 @@ cdef bytes text_of(const void* data, size_t size)
 
 # Records that were refused before they were queued: (error code, key, value, opaque) each.
 cdef DeliveryBatch batch_of_refused(list refused)
+
+# In an except block: a callback of the user raised. Its traceback goes to the log, at most one a second.
+cdef void log_raised(str what, object callback) noexcept

@@ -1,5 +1,6 @@
 """Delivery reports: a batch of them as columns, and one of them."""
 
+import logging
 from array import array
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -20,6 +21,24 @@ cdef extern from "Python.h":
 
 cdef const rdkafka_api* api = table()
 cdef int64_t OFFSET_INVALID = -1001
+logger = logging.getLogger("pykafkaevt")
+
+cdef enum:
+    RAISED_US = 1000000      # between two tracebacks of the same callback
+cdef size_t raised_last = 0     # its address: not kept alive for this
+cdef int64_t raised_at = 0
+cdef long long raised_held_back = 0
+
+
+cdef void log_raised(str what, object callback) noexcept:
+    global raised_last, raised_at, raised_held_back
+    cdef int64_t now = monotonic_us()
+    if <size_t> <PyObject*> callback == raised_last and now - raised_at < RAISED_US:
+        raised_held_back += 1
+        return
+    more = f" ({raised_held_back} more tracebacks held back)" if raised_held_back else ""
+    raised_last, raised_at, raised_held_back = <size_t> <PyObject*> callback, now, 0
+    logger.exception("%s %s raised%s", what, getattr(callback, "__qualname__", callback), more)
 
 
 cdef class DeliveryReport:

@@ -1,17 +1,15 @@
 """The Event Interface's hot path: an event is serialized once, and queued to each of its subscribers from there."""
 
-import logging
-
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memcpy, memset
 
 from pykafkaevt._client cimport monotonic_us
-from pykafkaevt._delivery cimport DeliveryBatch
-from pykafkaevt._jsonrpc cimport EventTemplate, checked_method, invalid_policy, write_notification
+from pykafkaevt._delivery cimport DeliveryBatch, log_raised
+from pykafkaevt._jsonrpc cimport EventTemplate, checked_method, invalid_policy, row_of, write_notification
 from pykafkaevt._producer cimport Outcome, Producer
-from pykafkaevt._records cimport Records, Scratch, row_of, scratch_give, scratch_take, text_of
+from pykafkaevt._records cimport Records, Scratch, scratch_give, scratch_take, text_of
 
 from pykafkaevt._sip import call_id as call_id_of
 
@@ -19,8 +17,6 @@ from pykafkaevt.errors import Closed, DeliveryError, QueueFull
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
-
-logger = logging.getLogger("pykafkaevt")
 
 
 cdef class Subscription:
@@ -217,4 +213,4 @@ def call_reports(DeliveryBatch batch) -> None:
         try:
             report.opaque(report)
         except Exception:
-            logger.exception("the report %r of an event raised", report.opaque)
+            log_raised("the report of an event", report.opaque)

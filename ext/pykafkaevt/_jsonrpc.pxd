@@ -2,9 +2,10 @@ from cpython.object cimport PyObject
 
 from pykafkaevt._buffer cimport Buffer
 
-cdef struct Prefix:
-    size_t at      # offset into EventTemplate.text of ,"name":
-    size_t length  # bytes; the text is padded, so that 32 bytes from `at` may be read
+cdef extern from "event_fields.h":
+    ctypedef struct Prefix:
+        size_t at
+        size_t length
 
 cdef class EventTemplate:
     cdef readonly str method
@@ -12,8 +13,8 @@ cdef class EventTemplate:
     cdef readonly str invalid
     cdef Py_ssize_t count     # len(fields)
     cdef int policy           # INVALID_… of `invalid`
-    cdef char* text           # owned: the head, then a prefix per field
-    cdef size_t head          # bytes of {"jsonrpc":"2.0","method":"…"
+    cdef char* text           # owned: the head, then a prefix per field; padded, so that it may be read on behind
+    cdef size_t head          # bytes of {"jsonrpc":"2.0","method":"…","params":
     cdef Prefix* prefixes     # owned, `count` of them
 
     # Appends the notification to the buffer. `values` are borrowed, `count` of them (else SerializeError).
@@ -28,3 +29,9 @@ cdef bytes utf8_of(object text, int policy)
 cdef int write_notification(Buffer* b, str method, object params, object params_pairs, int policy) except -1
 
 cdef str checked_method(object method)
+
+# A row of values as a tuple; SerializeTypeError when it is neither tuple nor list.
+cdef tuple row_of(object row)
+
+# A serializer's error as another of its kind that names the row; any other error as it is.
+cdef object located(object error, Py_ssize_t row)

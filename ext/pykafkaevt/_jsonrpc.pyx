@@ -7,6 +7,7 @@ everything else as UTF-8, and no `params` member without parameters.
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_GET_LENGTH
 from libc.math cimport fabs, isfinite
 from libc.stdint cimport uint64_t
@@ -20,6 +21,14 @@ from collections.abc import Mapping
 import orjson
 
 from pykafkaevt.errors import SerializeError, SerializeTypeError
+
+cdef extern from "event_fields.h":
+    size_t FIELD_COPIED
+    void copy_padded(char* dst, const char* text, size_t length)
+    char* fields_write(
+        char* dst, const char* limit, const char* text, const Prefix* prefixes, PyObject** values, Py_ssize_t count,
+        PyObject* skip, Py_ssize_t* at
+    )
 
 cdef extern from "unicode_escape.h" nogil:
     const char* JSON_SIMD
@@ -35,18 +44,23 @@ cdef extern from "unicode_escape.h" nogil:
 
 cdef extern from "json_number.h" nogil:
     size_t JSON_UINT_ROOM
+    size_t JSON_INT_ROOM
     char* json_uint(char* dst, uint64_t value)
+    char* json_int(char* dst, long long value)
+
+cdef extern from "python_int.h":
+    long long int_value(PyObject*, int*) except? -1
 
 cdef extern from "Python.h":
     bint is_str "PyUnicode_CheckExact"(PyObject*)
     bint is_int "PyLong_CheckExact"(PyObject*)
     bint is_float "PyFloat_CheckExact"(PyObject*)
     double float_value "PyFloat_AS_DOUBLE"(PyObject*)
-    long long int_value "PyLong_AsLongLongAndOverflow"(PyObject*, int*) except? -1
     PyObject* Py_None
     PyObject* Py_True
     PyObject* Py_False
     PyObject** PySequence_Fast_ITEMS(object)
+    bint PyTuple_CheckExact(object)
     char* PyOS_double_to_string(double, char, int, int, int*) except NULL
     int Py_DTSF_ADD_DOT_0
     void PyMem_Free(void*)
@@ -60,7 +74,7 @@ cdef extern from "fast_method.h":
     ) except -1
 
 cdef enum:
-    COPIED = 32              # bytes copied at once of a template's text: two vectors
+    PARAMS = 10              # bytes of ,"params":
     NESTING_LIMIT = 254      # as orjson's
 cdef double[7] POWERS = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6]
 
@@ -161,18 +175,17 @@ cdef int write_int(Buffer* b, PyObject* value, object name) except -1:
     cdef int overflow = 0
     cdef long long number = int_value(value, &overflow)
     cdef char* p
+    if overflow:
+        return write_long(b, <object> value, name)
+    p = json_int(buffer_reserve(b, JSON_INT_ROOM), number)
+    b.used = p - b.data
+    return 0
+
+
+cdef int write_long(Buffer* b, object value, object name) except -1:
     cdef bytes digits
-    if overflow == 0:
-        p = buffer_reserve(b, JSON_UINT_ROOM + 1)
-        if number < 0:
-            p[0] = c'-'
-            p = json_uint(p + 1, <uint64_t> 0 - <uint64_t> number)
-        else:
-            p = json_uint(p, <uint64_t> number)
-        b.used = p - b.data
-        return 0
     try:
-        digits = int.__repr__(<object> value).encode()
+        digits = int.__repr__(value).encode()
     except ValueError as error:
         raise refused(name, f"{error}") from None
     return write_bytes(b, PyBytes_AS_STRING(digits), PyBytes_GET_SIZE(digits))
@@ -364,13 +377,19 @@ cdef str checked_method(object method):
     return str.__str__(method)
 
 
-cdef inline void copy_padded(char* p, const char* text, size_t length) noexcept nogil:
-    """Copy short text with room behind both: fixed sizes are vector moves; what is too much is written over."""
-    cdef size_t done = COPIED
-    memcpy(p, text, COPIED)
-    while done < length:
-        memcpy(p + done, text + done, COPIED)
-        done += COPIED
+cdef tuple row_of(object row):
+    if isinstance(row, (tuple, list)):
+        return tuple(row)
+    raise SerializeTypeError(f"a row must be a tuple or a list of values, not {type(row).__name__}")
+
+
+cdef object located(object error, Py_ssize_t row):
+    """The same error, naming the row."""
+    if not isinstance(error, (SerializeError, SerializeTypeError)):
+        return error
+    named = type(error)(f"row {row}: {error}")
+    named.__cause__ = error.__cause__
+    return named
 
 
 cdef class EventTemplate:
@@ -402,15 +421,16 @@ cdef class EventTemplate:
         try:
             b = &scratch.buffer
             write_head(b, self.method, self.policy)
+            write_bytes(b, b',"params":', PARAMS)
             self.head = b.used
             for i in range(self.count):
                 self.prefixes[i].at = b.used
                 write_bytes(b, b",", 1)
                 name = self.fields[i]
                 write_str(b, <PyObject*> name, self.policy, name)
-                write_bytes(b, b":", 1)
+                write_bytes(b, b':"', 2)
                 self.prefixes[i].length = b.used - self.prefixes[i].at
-            self.text = <char*> calloc(1, b.used + COPIED)
+            self.text = <char*> calloc(1, b.used + FIELD_COPIED)
             if self.text == NULL:
                 raise MemoryError()
             memcpy(self.text, b.data, b.used)
@@ -422,55 +442,52 @@ cdef class EventTemplate:
         free(self.text)
 
     cdef int write(self, Buffer* b, PyObject** values, Py_ssize_t n, int policy) except -1:
-        cdef Py_ssize_t i, length
-        cdef PyObject* value
-        cdef const char* utf8
-        cdef Prefix* prefix = self.prefixes
+        cdef Py_ssize_t i = 0
         cdef size_t members
-        cdef char* p
+        cdef char* end
+        cdef Prefix* prefix
         if n != self.count:
             raise SerializeError(f"{self.method}: {self.count} fields need as many values, not {n}")
-        p = buffer_reserve(b, self.head + COPIED)
-        copy_padded(p, self.text, self.head)
-        memcpy(p + self.head, b',"params":', 10)
-        b.used += self.head + 10
+        copy_padded(buffer_reserve(b, self.head + FIELD_COPIED), self.text, self.head)
+        b.used += self.head
         members = b.used
-        for i in range(n):
-            value = values[i]
-            if is_str(value):
-                utf8 = unicode_utf8(value, &length)
-                if utf8 != NULL:
-                    # the common case in one go: one reservation for the name and the value
-                    p = buffer_reserve(b, prefix.length + COPIED + JSON_ROOM(length) + 2)
-                    copy_padded(p, self.text + prefix.at, prefix.length)
-                    p += prefix.length
-                    p[0] = c'"'
-                    p = json_escape(p + 1, utf8, length)
-                    p[0] = c'"'
-                    b.used = p + 1 - b.data
-                    prefix += 1
-                    continue
-            if value != skip:
-                copy_padded(buffer_reserve(b, prefix.length + COPIED), self.text + prefix.at, prefix.length)
-                b.used += prefix.length
-                write_value(b, value, policy, <object> self.fields[i])
-            prefix += 1
+        while True:
+            end = fields_write(b.data + b.used, b.data + b.size, self.text, self.prefixes, values, n, skip, &i)
+            b.used = end - b.data
+            if i == n:
+                break
+            # a rarer type, or no room for it
+            prefix = &self.prefixes[i]
+            copy_padded(buffer_reserve(b, prefix.length + FIELD_COPIED), self.text + prefix.at, prefix.length - 1)
+            b.used += prefix.length - 1
+            write_value(b, values[i], policy, <object> self.fields[i])
+            i += 1
         if b.used == members:
-            b.used -= 10
+            b.used -= PARAMS
             return write_bytes(b, b"}", 1)
         b.data[members] = c'{'
-        return write_bytes(b, b"}}", 2)
+        memcpy(buffer_reserve(b, 2), b"}}", 2)
+        b.used += 2
+        return 0
 
-    def dumps(self, *values) -> bytes:
-        """The notification with these values, one per field.
+    def dumps_many(self, rows) -> bytes:
+        """Many notifications, each with a newline behind it (newline-delimited JSON: no text has one inside).
 
-        SerializeError for a wrong number of values or one that has no JSON text, SerializeTypeError for a type
-        JSON has none for.
+        rows: an iterable of tuples (or lists), one value per field. Raises as dumps(), naming the row.
         """
         cdef Scratch* scratch = scratch_take()
+        cdef Py_ssize_t n = 0
         try:
-            self.write(&scratch.buffer, PySequence_Fast_ITEMS(values), len(values), self.policy)
+            for row in rows:
+                if not PyTuple_CheckExact(row):
+                    row = row_of(row)
+                self.write(&scratch.buffer, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
+                buffer_reserve(&scratch.buffer, 1)[0] = c'\n'
+                scratch.buffer.used += 1
+                n += 1
             return PyBytes_FromStringAndSize(scratch.buffer.data, scratch.buffer.used)
+        except (SerializeError, SerializeTypeError) as error:
+            raise located(error, n) from error.__cause__
         finally:
             scratch_give(scratch)
 
@@ -542,7 +559,33 @@ def simd() -> str:
     return JSON_SIMD.decode()
 
 
-cdef PyMethodDef dumps_into_definition
+cdef PyMethodDef dumps_definition, dumps_into_definition
+
+
+cdef object dumps_one(EventTemplate self, PyObject** args, Py_ssize_t count, PyObject* names):
+    """EventTemplate.dumps."""
+    cdef Scratch* scratch
+    if names != NULL:
+        raise TypeError("dumps() takes no keyword arguments")
+    scratch = scratch_take()
+    try:
+        self.write(&scratch.buffer, args, count, self.policy)
+        return PyBytes_FromStringAndSize(scratch.buffer.data, scratch.buffer.used)
+    finally:
+        scratch_give(scratch)
+
+
+fast_method_add(
+    EventTemplate, &dumps_definition, "dumps", <fast_method> dumps_one,
+    b"""dumps($self, /, *values)
+--
+
+The notification with these values, one per field, as bytes.
+
+SerializeError for a wrong number of values or one that has no JSON text, SerializeTypeError for a type JSON has none
+for.
+""",
+)
 
 
 cdef object dumps_into(EventTemplate self, PyObject** args, Py_ssize_t count, PyObject* names):

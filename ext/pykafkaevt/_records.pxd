@@ -30,9 +30,6 @@ cdef enum:
 
 cdef size_t text_flags(object message, object key) noexcept
 
-# a row as a tuple: SerializeTypeError for what is neither a tuple nor a list
-cdef tuple row_of(object row)
-
 # The records of one batch call, made into messages a batch at a time.
 cdef class Records:
     cdef EventTemplate template      # None: the rows are values, or parameters of `method`

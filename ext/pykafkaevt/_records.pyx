@@ -9,7 +9,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdlib cimport calloc
 
 from pykafkaevt._buffer cimport Buffer, buffer_reset
-from pykafkaevt._jsonrpc cimport EventTemplate, utf8_of, write_notification
+from pykafkaevt._jsonrpc cimport EventTemplate, located, row_of, utf8_of, write_notification
 from pykafkaevt.librdkafka cimport rd_kafka_message_t
 
 from pykafkaevt.errors import SerializeError, SerializeTypeError
@@ -81,12 +81,6 @@ cdef bytes key_of_field(object value, int policy):
 
 cdef size_t text_flags(object message, object key) noexcept:
     return (MESSAGE_IS_STR if isinstance(message, str) else 0) | (KEY_IS_STR if isinstance(key, str) else 0)
-
-
-cdef tuple row_of(object row):
-    if isinstance(row, (tuple, list)):
-        return tuple(row)
-    raise SerializeTypeError(f"a row must be a tuple or a list of values, not {type(row).__name__}")
 
 
 cdef int same_length(object rows, object others, str what) except -1:
@@ -236,12 +230,3 @@ cdef class Records:
         if isinstance(self.failure, (SerializeError, SerializeTypeError)):
             self.failure.queued = queued
         raise self.failure
-
-
-cdef object located(object error, Py_ssize_t row):
-    """The same error, naming the row."""
-    if not isinstance(error, (SerializeError, SerializeTypeError)):
-        return error
-    named = type(error)(f"row {row}: {error}")
-    named.__cause__ = error.__cause__
-    return named

@@ -75,10 +75,62 @@ static inline uint64_t json_special(json_vector v) {
 #define JSON_SIMD "scalar"
 #endif
 
+/* Copies n bytes that need no escape (n < 2 * JSON_LANES is one or two loads and stores, which may overlap);
+ * returns the end, or NULL when there is an escape to make or n is below 4. */
+static inline char *json_clean(char *dst, const char *src, size_t n) {
+    const char *last;
+#ifdef JSON_LANES
+    if (n >= JSON_LANES) {
+        json_vector v;
+        for (last = src + n - JSON_LANES; src < last; src += JSON_LANES, dst += JSON_LANES) {
+            v = json_load(src);
+            if (json_special(v))
+                return NULL;
+            json_store(dst, v);
+        }
+        v = json_load(last);
+        if (json_special(v))
+            return NULL;
+        dst -= src - last;
+        json_store(dst, v);
+        return dst + JSON_LANES;
+    }
+#endif
+    if (n >= 8) {
+        uint64_t x;
+        for (last = src + n - 8; src < last; src += 8, dst += 8) {
+            memcpy(&x, src, 8);
+            if (json_special8(x))
+                return NULL;
+            memcpy(dst, &x, 8);
+        }
+        memcpy(&x, last, 8);
+        if (json_special8(x))
+            return NULL;
+        dst -= src - last;
+        memcpy(dst, &x, 8);
+        return dst + 8;
+    }
+    if (n >= 4) {
+        uint32_t first, rest;
+        memcpy(&first, src, 4);
+        memcpy(&rest, src + n - 4, 4);
+        if (json_special8(first | (uint64_t)rest << 32))
+            return NULL;
+        memcpy(dst, &first, 4);
+        memcpy(dst + n - 4, &rest, 4);
+        return dst + n;
+    }
+    return NULL;
+}
+
 /* Writes the n bytes of valid UTF-8 at src, escaped; needs JSON_ROOM(n); returns the end of what it wrote.
  * Never reads outside [src, src + n). */
 static inline char *json_escape(char *dst, const char *src, size_t n) {
     const char *end = src + n;
+    char *clean_end = json_clean(dst, src, n);
+    if (clean_end)
+        return clean_end;
 #ifdef JSON_LANES
     while ((size_t)(end - src) >= JSON_LANES) {
         json_vector v = json_load(src);
@@ -94,27 +146,6 @@ static inline char *json_escape(char *dst, const char *src, size_t n) {
         }
     }
 #endif
-    while (end - src >= 8) {
-        uint64_t x;
-        memcpy(&x, src, 8);
-        if (json_special8(x)) {
-            for (int i = 0; i < 8; i++)
-                dst = json_escape_byte(dst, (unsigned char)*src++);
-        } else {
-            memcpy(dst, &x, 8);
-            src += 8;
-            dst += 8;
-        }
-    }
-    if (end - src >= 4) {
-        uint32_t x;
-        memcpy(&x, src, 4);
-        if (!json_special8(x | 0x2020202000000000u)) {
-            memcpy(dst, &x, 4);
-            src += 4;
-            dst += 4;
-        }
-    }
     while (src < end)
         dst = json_escape_byte(dst, (unsigned char)*src++);
     return dst;

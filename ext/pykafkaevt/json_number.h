@@ -1,4 +1,4 @@
-/* Decimal integers, two digits at a time, into JSON_UINT_ROOM bytes the caller has reserved. */
+/* Decimal integers, two digits at a time, into JSON_UINT_ROOM or JSON_INT_ROOM bytes the caller has reserved. */
 #ifndef PYKAFKAEVT_JSON_NUMBER_H
 #define PYKAFKAEVT_JSON_NUMBER_H
 
@@ -19,20 +19,38 @@ static inline void json_eight(char *dst, uint32_t value) {
     memcpy(dst + 6, json_pairs + 2 * (low % 100), 2);
 }
 
-/* An integer below 100,000,000, two digits at a time from its end. */
-static inline char *json_small(char *dst, uint32_t value) {
-    size_t n = value < 100 ? 1 + (value >= 10) : value < 10000 ? 3 + (value >= 1000)
-             : value < 1000000 ? 5 + (value >= 100000) : 7 + (value >= 10000000);
-    char *p = dst + n;
-    for (; value >= 100; value /= 100) {
-        p -= 2;
-        memcpy(p, json_pairs + 2 * (value % 100), 2);
-    }
-    if (value >= 10)
-        memcpy(dst, json_pairs + 2 * value, 2);
-    else
+/* An integer below 10,000. */
+static inline char *json_four(char *dst, uint32_t value) {
+    if (value >= 100) {
+        uint32_t high = value / 100;
+        if (high >= 10) {
+            memcpy(dst, json_pairs + 2 * high, 2);
+            dst += 2;
+        } else {
+            *dst++ = (char)('0' + high);
+        }
+        value -= high * 100;
+    } else if (value < 10) {
         *dst = (char)('0' + value);
-    return dst + n;
+        return dst + 1;
+    }
+    memcpy(dst, json_pairs + 2 * value, 2);
+    return dst + 2;
+}
+
+/* An integer below 100,000,000. */
+static inline char *json_small(char *dst, uint32_t value) {
+    if (value < 10000)
+        return json_four(dst, value);
+    if (value >= 10000000) {
+        json_eight(dst, value);
+        return dst + 8;
+    }
+    uint32_t high = value / 10000, low = value % 10000;
+    dst = json_four(dst, high);
+    memcpy(dst, json_pairs + 2 * (low / 100), 2);
+    memcpy(dst + 2, json_pairs + 2 * (low % 100), 2);
+    return dst + 4;
 }
 
 #define JSON_UINT_ROOM 20
@@ -49,6 +67,14 @@ static inline char *json_uint(char *dst, uint64_t value) {
     }
     json_eight(dst, (uint32_t)(value % 100000000u));
     return dst + 8;
+}
+
+#define JSON_INT_ROOM (JSON_UINT_ROOM + 1)
+static inline char *json_int(char *dst, long long value) {
+    if (value >= 0)
+        return json_uint(dst, (uint64_t)value);
+    *dst = '-';
+    return json_uint(dst + 1, 0 - (uint64_t)value);
 }
 
 #endif

@@ -104,10 +104,14 @@ class ByProducer(Ours):
                 emit(TEMPLATE, *row, key=row[1], report=True, opaque=late_us(due))
             return
         reported = len(chunk.keys) if self.all_reports else 1
-        for row in chunk.rows[:reported]:
-            emit(TEMPLATE, *row, key=row[1], report=True)
-        for row in chunk.rows[reported:]:
-            emit(TEMPLATE, *row, key=row[1])
+        # the values named, as a program has them: a * or ** makes a tuple and a dict of them for every call
+        for method, callid, cseq, from_, to, src_ip, src_port, dst_ip, dst_port, when in chunk.rows[:reported]:
+            emit(
+                TEMPLATE, method, callid, cseq, from_, to, src_ip, src_port, dst_ip, dst_port, when,
+                key=callid, report=True,
+            )  # fmt: skip
+        for method, callid, cseq, from_, to, src_ip, src_port, dst_ip, dst_port, when in chunk.rows[reported:]:
+            emit(TEMPLATE, method, callid, cseq, from_, to, src_ip, src_port, dst_ip, dst_port, when, key=callid)
 
     def emit_many(self, chunk: Chunk, dues: list[float] | None) -> None:
         """One call a batch."""

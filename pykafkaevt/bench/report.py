@@ -96,9 +96,7 @@ def notes(report: Report) -> list[str]:
         lines.append("java sends no keys; its CPU is that of the whole JVM, its start included.")
     for side, ratios in report.ratios().items():
         each = [
-            f"{name} " + " / ".join(f"{value:.2f}" for value in values)
-            for name, values in zip(("records/s", "CPU per record"), ratios.values(), strict=True)
-            if values
+            f"{name} " + " / ".join(f"{value:.2f}" for value in values) for name, values in ratios.items() if values
         ]
         lines.append(f"{OURS} / {side}, min / median / max of the rounds: {', '.join(each)}")
     lines += [f"{name} is absent: {reason}" for name, reason in report.absent.items()]

@@ -81,21 +81,28 @@ class Report:
         return runs[(len(runs) - 1) // 2]
 
     def ratios(self) -> dict[str, dict[str, list[float]]]:
-        """Ours/peer round by round, as [min, median, max]: of records/s and of CPU per record."""
+        """Ours/peer round by round, as [min, median, max]: of records/s, CPU per record and the 99th percentile."""
         found = {}
         for side in self.sides():
             both = {run.round: run for run in self.of(OURS)}
             pairs = [(both[run.round], run) for run in self.of(side) if side != OURS and run.round in both]
             if pairs:
                 found[side] = {
-                    name: spread(getattr(own, name) / getattr(peer, name) for own, peer in pairs if getattr(peer, name))
-                    for name in ("records_per_s", "cpu_us_per_record")
+                    name: spread(value(own) / value(peer) for own, peer in pairs if value(own) and value(peer))
+                    for name, value in COMPARED.items()
                 }
         return found
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "ratios_ours_to_peer": self.ratios()}
+
+
+COMPARED: dict[str, Callable[[Measured], Any]] = {
+    "records/s": lambda run: run.records_per_s,
+    "CPU per record": lambda run: run.cpu_us_per_record,
+    "p99": lambda run: run.latency_us["p99"],
+}
 
 
 def spread(values: Iterable[float]) -> list[float]:

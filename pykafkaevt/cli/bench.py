@@ -68,7 +68,7 @@ def require_extra(context: click.Context, param: click.Parameter, value: Any) ->
 @click.option("--batch", type=click.IntRange(1), default=512, show_default=True, help="Records a call of …_many.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads that share the work.")
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes that share it.")
-@click.option("--warmup", type=click.IntRange(1), default=1000, show_default=True, help="Records before the clock.")
+@click.option("--warmup", type=click.IntRange(1), default=50_000, show_default=True, help="Records before the clock.")
 @click.option(
     "--reports",
     type=click.Choice(["none", "batch", "route"]),

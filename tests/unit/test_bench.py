@@ -153,13 +153,13 @@ def test_processes_add_up():
 
 
 def test_ratios_are_taken_round_by_round():
-    def one(side, number, rate, cpu):
-        return Measured(side, number, 1, 0, 1.0, rate, 1.0, cpu, {}, None)
+    def one(side, number, rate, cpu, p99):
+        return Measured(side, number, 1, 0, 1.0, rate, 1.0, cpu, {"p99": p99}, None)
 
-    rounds = [one("ours", n, rate, 1.0) for n, rate in ((1, 40.0), (2, 60.0), (3, 90.0))]
-    rounds += [one("c", n, rate, 2.0) for n, rate in ((1, 20.0), (2, 60.0), (3, 60.0))]
+    rounds = [one("ours", n, rate, 1.0, 30) for n, rate in ((1, 40.0), (2, 60.0), (3, 90.0))]
+    rounds += [one("c", n, rate, 2.0, p99) for n, rate, p99 in ((1, 20.0, 20), (2, 60.0, 60), (3, 60.0, None))]
     assert Report("", {}, {}, rounds).ratios() == {
-        "c": {"records_per_s": [1.0, 1.5, 2.0], "cpu_us_per_record": [0.5, 0.5, 0.5]}
+        "c": {"records/s": [1.0, 1.5, 2.0], "CPU per record": [0.5, 0.5, 0.5], "p99": [0.5, 1.0, 1.5]}
     }
 
 
@@ -285,9 +285,9 @@ def test_a_comparison_takes_turns_and_names_the_absent(tmp_path, monkeypatch):
     found = json.loads(output.read_text())
     assert [one["side"] for one in found["measured"]] == ["ours", "confluent"] * 2
     assert list(found["absent"]) == ["c", "aiokafka", "java"]
-    least, middle, greatest = found["ratios_ours_to_peer"]["confluent"]["records_per_s"]
+    least, middle, greatest = found["ratios_ours_to_peer"]["confluent"]["records/s"]
     assert 0 < least <= middle <= greatest
-    assert len(found["ratios_ours_to_peer"]["confluent"]["cpu_us_per_record"]) == 3
+    assert len(found["ratios_ours_to_peer"]["confluent"]["CPU per record"]) == 3
 
 
 def program(path, body):

@@ -74,7 +74,13 @@ def test_an_exception_in_a_route_is_logged_with_its_name_and_stops_no_other(conn
     connector.flush(30)
     assert sorted(seen) == ["a", "b", "c"]
     assert "broken_route" in caplog.text
-    assert "route is broken" in caplog.text
+    # a traceback a second, and the number of those between
+    assert caplog.text.count("RuntimeError: route is broken") == 1
+    time.sleep(1.1)
+    connector.kafka_publish("k1", "d", report_route="broken")
+    connector.flush(30)
+    assert caplog.text.count("RuntimeError: route is broken") == 2
+    assert "broken_route raised (2 more tracebacks held back)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,8 @@
 """The C headers of the engine, each through a program of kernel/ that checks it against plain code."""
 
 import ctypes
-import os
 import platform
-import shlex
-import shutil
 import subprocess
-import sysconfig
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,12 +10,6 @@ from hypothesis import strategies as st
 
 from pykafkaevt import _jsonrpc
 
-PROGRAMS = Path(__file__).parent / "kernel"
-HEADERS = PROGRAMS.parents[2] / "ext" / "pykafkaevt"
-FLAGS = [
-    *("-std=c11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror", "-pthread"),
-    *(f"-I{HEADERS}", "-isystem", sysconfig.get_path("include")),
-]
 SECONDS = 120
 
 REPLACE, STRICT, LATIN1 = range(3)  # the enum of unicode_escape.h
@@ -29,21 +18,6 @@ SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": 
 
 def escaped(text):
     return "".join(SHORT.get(c) or (f"\\u{ord(c):04x}" if c < " " else c) for c in text)
-
-
-@pytest.fixture(scope="session")
-def compile_c(tmp_path_factory):
-    """compile_c(source, *options): the path of the program or library made from a file of kernel/."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    if not shutil.which(compiler[0]):
-        pytest.skip(f"no C compiler {compiler[0]}")
-
-    def compiled(source, *options):
-        target = tmp_path_factory.mktemp("kernel") / source
-        subprocess.run([*compiler, *FLAGS, *options, str(PROGRAMS / f"{source}.c"), "-o", str(target)], check=True)
-        return target
-
-    return compiled
 
 
 def run(program):

@@ -689,6 +689,44 @@ def targets(size):
     ]
 
 
+def test_dumps_many_is_dumps_of_each_with_a_newline():
+    template = EventTemplate("E", ["text", "number", "x"])
+    values = [
+        "",
+        "a" * 4000,
+        '\n"',
+        "M\xfcller",
+        "\u20ac",
+        0,
+        -1,
+        10**15,
+        2**64,
+        10**30,
+        0.5,
+        None,
+        True,
+        b"\xff",
+        SKIP,
+    ]
+    rows = [(text, number, text) for text in values for number in values]
+    assert template.dumps_many(rows) == b"".join(template.dumps(*row) + b"\n" for row in rows)
+    assert template.dumps_many(map(list, rows)) == template.dumps_many(rows)
+    assert template.dumps_many([]) == b""
+
+
+@pytest.mark.parametrize(
+    ("row", "error", "text"),
+    [
+        (("a",), SerializeError, "^row 1: E: 2 fields need as many values, not 1$"),
+        (("a", {1: 2}), SerializeTypeError, "^row 1: 'y': a member's name must be str, not int$"),
+        ("ab", SerializeTypeError, "^row 1: a row must be a tuple or a list of values, not str$"),
+    ],
+)
+def test_dumps_many_names_the_bad_row(row, error, text):
+    with pytest.raises(error, match=text):
+        EventTemplate("E", ["x", "y"]).dumps_many([("a", "b"), row])
+
+
 @pytest.mark.parametrize("target", targets(100), ids=lambda target: type(target).__name__)
 @pytest.mark.parametrize("offset", [0, 1, 30])
 def test_dumps_into_writes_at_the_offset(target, offset):

@@ -1,0 +1,32 @@
+"""What several unit tests use."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(__file__).parent / "kernel"
+HEADERS = PROGRAMS.parents[2] / "ext" / "pykafkaevt"
+FLAGS = [
+    *("-std=c11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror", "-pthread"),
+    *(f"-I{HEADERS}", "-isystem", sysconfig.get_path("include")),
+]
+
+
+@pytest.fixture(scope="session")
+def compile_c(tmp_path_factory):
+    """compile_c(source, *options): the path of the program or library made from a file of kernel/."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if not shutil.which(compiler[0]):
+        pytest.skip(f"no C compiler {compiler[0]}")
+
+    def compiled(source, *options):
+        target = tmp_path_factory.mktemp("kernel") / source
+        subprocess.run([*compiler, *FLAGS, *options, str(PROGRAMS / f"{source}.c"), "-o", str(target)], check=True)
+        return target
+
+    return compiled
