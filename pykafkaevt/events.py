@@ -230,6 +230,13 @@ class EventInterface:
                     raise EventError("Subscriber does not exist", 404)
             return {"Event": _listed(found, subscriptions)}
 
+    def subscriptions(self) -> list[tuple[str, Subscription]]:
+        """Every subscription that is not over, with its event's name."""
+        with self._lock:
+            for one in self._events.values():
+                self._sweep(one)
+            return [(one.name, subscription) for one in self._events.values() for subscription in one.subscriptions]
+
     def flush(self, timeout: float | None = None) -> int:
         """Wait until every record has its report, `timeout` seconds at most; the records still without."""
         self._check_open()

@@ -24,6 +24,7 @@ cdef extern from "counters.h" nogil:
         ERROR_ZERO
     uint64_t counter_get(counter* c)
     void counter_add(counter* c, uint64_t n)
+    void counter_add_shared(counter* c, uint64_t n)
     void counter_set(counter* c, uint64_t n)
     void counters_error(counters* c, int code)
     void histogram_add(histogram* h, int64_t us, uint64_t weight)
@@ -87,6 +88,7 @@ cdef class Client:
     cdef bint closing
     cdef int generation               # of the process: a fork makes the client open anew
     cdef Py_ssize_t active            # calls of producers that use rk or a topic's handle
+    cdef counter entered              # the same for those without the GIL, who look at closing and fatal after it
     cdef object thread
     cdef object renewing              # a lock: one caller opens the new instance
     cdef object thread_id             # of the report thread

@@ -655,12 +655,14 @@ cdef class Client:
     cdef int wait_for_callers(self) except -1:
         """Those that wait for room give up, those inside librdkafka come out."""
         cdef uint64_t seen
-        while self.active:
+        while True:
+            # before the look at `entered`: who enters after it sees that the client is closing
             room_signal(&self.reports.room)
+            if self.active == 0 and counter_get(&self.entered) == 0:
+                return 0
             seen = room_sequence(&self.reports.room)
             with nogil:
                 room_wait(&self.reports.room, seen, SLICE_MS)
-        return 0
 
     cdef int stop(self) except -1:
         """Fail what has no report yet, and end the report thread."""

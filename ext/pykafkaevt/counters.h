@@ -14,6 +14,8 @@ static inline void counter_set(counter *c, uint64_t n) { atomic_store_explicit(c
 static inline void counter_add(counter *c, uint64_t n) {
     atomic_store_explicit(c, counter_get(c) + n, memory_order_relaxed);
 }
+/* For one that several threads write at once. In order with what they do before and after. */
+static inline void counter_add_shared(counter *c, uint64_t n) { atomic_fetch_add(c, n); }
 
 /* Log-linear: exact below 64 us, then 32 steps per power of two (3 %), up to 2^40 us. */
 enum { HISTOGRAM_EXACT = 64, HISTOGRAM_STEPS = 32, HISTOGRAM_SIZE = 64 + 34 * 32 };

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import sys
 
-PARTS = ("click", "dpkt", "rich")
+# what a command imports, and the extra that brings it
+PARTS = {
+    "click": "cli",
+    "dpkt": "cli",
+    "rich": "cli",
+    "aiohttp": "bridge",
+    "msgspec": "bridge",
+    "prometheus_client": "bridge",
+    "sdnotify": "bridge",
+    "tomli": "bridge",
+}
 
 
 def main() -> None:
@@ -14,7 +24,9 @@ def main() -> None:
 
         commands(prog_name="pykafkaevt")
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in PARTS:
+        extra = PARTS.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        print("pykafkaevt needs its command-line parts: pip install 'pykafkaevt[cli]'", file=sys.stderr)
+        part = "command-line" if extra == "cli" else extra
+        print(f"pykafkaevt needs its {part} parts: pip install 'pykafkaevt[{extra}]'", file=sys.stderr)
         raise SystemExit(2) from None

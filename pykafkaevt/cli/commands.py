@@ -10,7 +10,7 @@ import click
 from pykafkaevt import __version__
 from pykafkaevt.errors import ConfigError, Error, SocketError
 
-NAMES = ("demo", "check", "publish", "tail", "bench", "info")
+NAMES = ("demo", "check", "publish", "tail", "bridge", "ctl", "bench", "info")
 
 
 class WrongUsage(click.ClickException):

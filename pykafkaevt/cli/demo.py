@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from pykafkaevt._sip import headers
+from pykafkaevt.capture import read_capture
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
 from pykafkaevt.cli.call_order import CALL_ID, FIELDS, CallOrder, Row, renamed
-from pykafkaevt.cli.capture import read_capture
 from pykafkaevt.cli.display import error_words, printable
 from pykafkaevt.sockets import KafkaSocket
 

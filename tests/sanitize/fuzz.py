@@ -6,6 +6,7 @@ exceptions are raised.
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
@@ -13,7 +14,7 @@ from array import array
 
 import orjson
 
-from pykafkaevt import _jsonrpc, _sip, _socket
+from pykafkaevt import _json_scan, _jsonrpc, _sip, _socket
 from pykafkaevt.errors import SerializeError, SerializeTypeError, SocketError
 
 POLICIES = ["replace", "strict", "latin-1"]
@@ -52,6 +53,14 @@ MESSAGES = [
     b"CALL-ID\r\ni:\r\ni\r\n\r\n",
 ]  # fmt: skip
 
+EVENTS = [
+    b'{"jsonrpc":"2.0","method":"E_SIP","params":{"method":"INVITE","callid":"a84b4c76e66710@pc33","time":17}}',
+    rb'{"method":"E\u005f","id":[1,{"a":null}],"params":{"call\u0069d":"\ud83d\ude00\ud800\"\n","time":-1.5e+30}} ',
+    '\t{"params":[true,false],"method":"событие é€😀 и ещё один длинный текст"}\r\n'.encode(),
+    b'{"method":"E","params":' + b'{"a":[' * 63 + b"0" + b"]}" * 63 + b"}",
+    b'{"a":{}}\n{"b":"}{"}{}\ngarbage\n{"c":[]}',
+]
+
 TELLING = [
     *(b"%c" % byte for byte in b'\0\t\n\r "%&,/:;<=>?@[\\]\x7f\x80\xa0\xbf\xc3\xe2\xed\xf0\xf4\xff'),
     b"\r\n",
@@ -62,6 +71,12 @@ TELLING = [
     b"Call-ID:",
     b"\r\ni:",
     b"key=callid",
+    b"{",
+    b"}",
+    b'{"a":',
+    b"\\u",
+    b"\\ud83d",
+    b'"callid":',
     "é".encode(),
     "😀".encode(),
 ]
@@ -235,11 +250,52 @@ def fuzz_sip(given: Input) -> None:
             raise AssertionError(message, found)
 
 
-TARGETS = [fuzz_dumps, fuzz_template, fuzz_room, fuzz_raw_json, fuzz_socket, fuzz_sip]
+def is_object(data: bytes) -> bool:
+    """Whether Python's json reads an object, without its extensions and its limits on numbers."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return isinstance(json.loads(data.decode(), parse_int=str, parse_float=str, parse_constant=refuse), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def fuzz_json_scan(given: Input) -> None:
+    data = given.octets(EVENTS)
+    source = memoryview(exactly(data))
+    for plain in (False, True):
+        try:
+            _json_scan.scan_event(source, key_fields=("callid", "a", ""), time_field="time", plain=plain)
+            reason = "ok"
+        except ValueError as error:
+            reason = str(error)
+        if reason != "too_deep" and (reason in {"ok", "no_method", "bad_method"}) != is_object(data):
+            raise AssertionError(data, reason)
+
+
+def fuzz_splitter(given: Input) -> None:
+    r = given.random
+    data = b"\n".join(given.octets(EVENTS) for _ in range(r.randrange(4)))
+    limit = r.choice((2, 50, 1000))
+    whole, cut = _json_scan.Splitter(limit), _json_scan.Splitter(limit)
+    expected = whole.feed(data) + whole.finish()
+    found = []
+    at = 0
+    while at < len(data):
+        size = r.randrange(1, 60)
+        found += cut.feed(data[at : at + size])
+        at += size
+    if found + cut.finish() != expected:
+        raise AssertionError(limit, data)
+
+
+TARGETS = [fuzz_dumps, fuzz_template, fuzz_room, fuzz_raw_json, fuzz_socket, fuzz_sip, fuzz_json_scan, fuzz_splitter]
 
 
 def main(seed: int, rounds: int) -> None:
-    for module in (_jsonrpc, _sip, _socket):
+    for module in (_json_scan, _jsonrpc, _sip, _socket):
         if "sanitize" not in str(module.__file__):
             raise SystemExit(f"{module.__file__} is no sanitized module: run tests/sanitize/run.sh")
     given = Input(seed)

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from confluent_kafka import Consumer, TopicPartition
 
 from pykafkaevt import SKIP, EmbeddedBroker, EventTemplate, dumps
+from pykafkaevt.capture import Datagram, read_capture
 from pykafkaevt.cli.call_order import FIELDS, CallOrder, renamed
-from pykafkaevt.cli.capture import Datagram, read_capture
 from pykafkaevt.cli.check import names_a_broker_id
 from pykafkaevt.cli.commands import NAMES, commands
 from pykafkaevt.cli.demo import message_rows

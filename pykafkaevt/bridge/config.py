@@ -1,0 +1,304 @@
+"""What the bridge is told: inputs, targets and limits, from a TOML file, the command line, or both."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, final
+
+from msgspec import Meta, Struct, ValidationError, convert
+
+from pykafkaevt.errors import ConfigError
+from pykafkaevt.sockets import KafkaSocket, parse_socket
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EMBEDDED: Final = "kafka:embedded/bridge?key=callid"  # where events go without `to`
+
+# scheme: what it listens on; "" reads a file and ends by itself
+TRANSPORTS: Final = {
+    "udp": "udp",
+    "unix": "unix",
+    "tcp": "tcp",
+    "hep": "udp",
+    "hep+tcp": "tcp",
+    "stdin": "",
+    "file": "",
+    "pcap": "",
+}
+UNIX_PATH = 107  # bytes of sun_path without its end, unix(7)
+EVENT_NAME = 255  # bytes at most
+
+
+@final
+class Input:
+    """Where events come from; immutable, equal when the URLs are.
+
+    url: as written; scheme: a name of TRANSPORTS; host, port: of udp, tcp, hep and hep+tcp, an IPv6 host without its
+    brackets; path: of unix, file and pcap.
+    """
+
+    __slots__ = ("host", "path", "port", "scheme", "url")
+
+    def __init__(self, url: str, scheme: str, host: str = "", port: int = 0, path: Path | None = None) -> None:
+        self.url = url
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.path = path
+
+    @property
+    def transport(self) -> str:
+        """`udp`, `tcp`, `unix`, or empty for an input that ends by itself."""
+        return TRANSPORTS[self.scheme]
+
+    def __repr__(self) -> str:
+        return f"Input({self.url!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.url == other.url if isinstance(other, Input) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+
+@final
+class Route:
+    """Events whose name matches the pattern (`*`: any characters, `?`: one) go to the socket; immutable."""
+
+    __slots__ = ("pattern", "socket")
+
+    def __init__(self, pattern: str, socket: KafkaSocket) -> None:
+        self.pattern = pattern
+        self.socket = socket
+
+    def __repr__(self) -> str:
+        return f"Route({self.pattern!r}, {self.socket!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Route):
+            return NotImplemented
+        return (self.pattern, self.socket) == (other.pattern, other.socket)
+
+    def __hash__(self) -> int:
+        return hash((self.pattern, self.socket))
+
+
+class Address(tuple[str, int]):
+    """A host and a port, in text `HOST:PORT` or `[IPv6]:PORT`."""
+
+    __slots__ = ()
+
+
+class Defaults(NamedTuple):
+    """Values that the help of the command and the configuration share; sizes in bytes, times in seconds."""
+
+    key_fields: tuple[str, ...] = ("callid", "call_id", "Call-ID")
+    max_size: int = 65536
+    receive_buffer: int = 8 << 20
+    drain: float = 10.0
+    stats_interval: float = 60.0
+
+
+DEFAULTS: Final = Defaults()
+
+Name = Annotated[str, Meta(min_length=1, max_length=EVENT_NAME)]
+
+
+class BridgeConfig(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"inputs": "input", "routes": "route", "key_fields": "key_field"},
+):
+    """All that the bridge is told; immutable. The names in a TOML file are those of the command's options, `_` for `-`.
+
+    inputs: at least one. to: what no route takes, None: the embedded broker (see `default`). routes: the first whose
+    pattern matches takes the event. key_fields: the first that the event has is the record's key. time_field: the
+    event's own time. method: the event name of plain JSON objects in stdin: and file:. speed: of pcap:, as a multiple
+    of the capture's own; 0 does not wait. max_size: bytes of a message. receive_buffer: bytes of each datagram socket's
+    buffer. workers: receiving threads of each datagram input. drain: seconds that the end waits for acknowledgements.
+    stats_interval: seconds between the figures in the log, 0 for none.
+
+    Raises ConfigError for parts that do not go together.
+    """
+
+    inputs: Annotated[tuple[Input, ...], Meta(min_length=1)]
+    to: KafkaSocket | None = None
+    routes: tuple[Route, ...] = ()
+    key_fields: tuple[Name, ...] = DEFAULTS.key_fields
+    time_field: Name | None = None
+    headers: Literal["none", "basic", "cloudevents"] = "none"
+    raw: bool = False
+    method: Name | None = None
+    speed: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
+    dead_letter: KafkaSocket | None = None
+    max_size: Annotated[int, Meta(ge=64, le=16 << 20)] = DEFAULTS.max_size
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    receive_buffer: Annotated[int, Meta(ge=4096, le=1 << 30)] = DEFAULTS.receive_buffer
+    control: Path | None = None
+    http: Address | None = None
+    drain: Annotated[float, Meta(ge=0, le=3600)] = DEFAULTS.drain
+    stats_interval: Annotated[float, Meta(ge=0, le=86400)] = DEFAULTS.stats_interval
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def default(self) -> KafkaSocket:
+        """The target of events that no route takes: `to` or the embedded broker."""
+        return self.to or parse_socket(EMBEDDED)
+
+    def __post_init__(self) -> None:
+        taken: dict[tuple[object, ...], Input] = {}
+        for source in self.inputs:
+            # SO_REUSEPORT would let two inputs share a port, each getting some of the messages
+            place = (source.transport or source.scheme, source.host, source.port, source.path)
+            if place in taken:
+                raise ConfigError("input", f"{source.url} takes the place of {taken[place].url}")
+            taken[place] = source
+        if self.method is not None and not any(source.scheme in ("stdin", "file") for source in self.inputs):
+            raise ConfigError("method", "is for the plain objects of stdin: and file:, and there is no such input")
+        if self.control is not None and any(source.path == self.control for source in self.inputs):
+            raise ConfigError("control", f"{self.control} is an input")
+
+
+def from_toml(path: str | Path) -> BridgeConfig:
+    """The configuration of a TOML file. Raises ConfigError naming the file, the key and the place in it."""
+    return from_options({}, path)
+
+
+def from_options(options: Mapping[str, Any], file: str | Path | None = None) -> BridgeConfig:
+    """The configuration of a command line, over that of a TOML file when there is one.
+
+    options: by their TOML names (`input`, `to`, `route`, …), sockets and URLs as text, lists for the repeatable ones;
+    None and empty lists are options that were not given. One that was given replaces the file's, lists as a whole.
+    Raises ConfigError naming the option, or the file, the key and the place in it.
+    """
+    given = {name: value for name, value in options.items() if value is not None and value not in ((), [])}
+    values = {**(read_toml(file) if file is not None else {}), **given}
+    if "input" not in values:
+        raise ConfigError("input" if file is None else f"{file}: input", "missing: where do the events come from?")
+    try:
+        return convert(values, BridgeConfig, dec_hook=parse_value)
+    except ValidationError as error:
+        raise explained(str(error), given, file) from error
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a TOML file. Raises ConfigError with the line and column of a mistake."""
+    try:
+        with open(path, "rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(str(path), error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"byte {error.start} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), str(error)) from error
+
+
+def explained(message: str, given: Mapping[str, Any], file: str | Path | None) -> ConfigError:
+    """The ConfigError of a msgspec message, `reason - at `$.key[item]``; what was given as an option has its name."""
+    reason, at, path = message.rpartition(" - at `$")
+    if not at:
+        reason = message.replace("Object contains unknown field", "unknown key")
+        return ConfigError(str(file) if file is not None else "bridge", reason)
+    key, bracket, item = path.rstrip("`").lstrip(".").partition("[")
+    if key in given:
+        return ConfigError(f"--{key.replace('_', '-')}", reason)
+    place = f"{key}, item {int(item.rstrip(']')) + 1}" if bracket else key
+    return ConfigError(f"{file}: {place}", reason)
+
+
+def parse_value(kind: type, value: Any) -> Any:
+    """A value of one of our own types from its text; what it raises, msgspec gives the place of."""
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    parsers: dict[type, Callable[[str], Any]] = {
+        KafkaSocket: parse_socket,
+        Input: parse_input,
+        Route: parse_route,
+        Path: parse_path,
+        Address: parse_loopback,
+    }
+    return parsers[kind](value)
+
+
+def parse_input(url: str) -> Input:
+    """The input of a URL. Raises ValueError."""
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme not in TRANSPORTS:
+        raise ValueError(f"{url!r} begins with none of {', '.join(f'{name}:' for name in TRANSPORTS)}")
+    if not url.isprintable():
+        raise ValueError(f"{url!r} has a control character")
+    if scheme == "stdin":
+        if rest:
+            raise ValueError(f"{url!r}: nothing follows stdin:")
+        return Input(url, scheme)
+    if scheme in ("unix", "file", "pcap"):
+        path = parse_path(rest)
+        if scheme == "unix" and len(str(path).encode()) > UNIX_PATH:
+            raise ValueError(f"{url!r}: a unix socket's path has at most {UNIX_PATH} bytes")
+        return Input(url, scheme, path=path)
+    if not rest.startswith("//"):
+        raise ValueError(f"{url!r} is no {scheme}://HOST:PORT")
+    host, port = parse_address(rest[2:])
+    return Input(url, scheme, host, port)
+
+
+def parse_route(text: str) -> Route:
+    """The route of `PATTERN=SOCKET`. Raises ValueError, SocketError."""
+    pattern, equals, socket = text.partition("=")
+    # the text may be a socket with secrets, so it is not shown
+    if not equals or not pattern or pattern.startswith("kafka:"):
+        raise ValueError("is no PATTERN=SOCKET")
+    if not pattern.isprintable():
+        raise ValueError("the pattern has a control character")
+    if len(pattern.encode()) > EVENT_NAME:
+        raise ValueError(f"a pattern has at most {EVENT_NAME} bytes")
+    return Route(pattern, parse_socket(socket))
+
+
+def parse_path(text: str) -> Path:
+    """A path that is not empty and can be shown. Raises ValueError."""
+    if not text:
+        raise ValueError("missing path")
+    if not text.isprintable():
+        raise ValueError(f"{text!r} has a control character")
+    return Path(text)
+
+
+def parse_address(text: str) -> Address:
+    """The address of `HOST:PORT` or `[IPv6]:PORT`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is no HOST:PORT with a port of 1 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if ip_address(host).version != 6:
+            raise ValueError(f"{host!r} is no IPv6 address")
+    elif ":" in host or "/" in host or "@" in host:
+        raise ValueError(f"{host!r} is no host; an IPv6 address has [ ] around it")
+    if not host:
+        raise ValueError(f"{text!r} has no host; 0.0.0.0 is all of IPv4, [::] all addresses")
+    return Address((host, int(port)))
+
+
+def parse_loopback(text: str) -> Address:
+    """An address only this machine can reach. Raises ValueError for any other: the page has no password."""
+    host, port = parse_address(text)
+    if host == "localhost":
+        host = "127.0.0.1"
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"{host} is no loopback address (127.0.0.1, [::1]), and HTTP has no password here")
+    return Address((host, port))

@@ -1,0 +1,138 @@
+"""Where the bridge's records go: the producers behind routes, subscribers and dead letters."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from pykafkaevt._ingest import Routes
+from pykafkaevt._librdkafka import error_name
+from pykafkaevt._producer import Producer
+from pykafkaevt.bridge.config import BridgeConfig
+from pykafkaevt.clients import ClientPool
+from pykafkaevt.errors import DeliveryError
+from pykafkaevt.events import EventInterface
+from pykafkaevt.sockets import KafkaSocket, parse_socket
+
+logger = logging.getLogger("pykafkaevt.bridge")
+
+STATISTICS_MS: Final = 500  # between two looks of librdkafka at its brokers: an outage shows within a second
+
+
+class Target(NamedTuple):
+    """What records go to: the socket as it was given, the one with our statistics interval, its producer."""
+
+    pattern: str
+    given: KafkaSocket
+    socket: KafkaSocket
+    producer: Producer
+
+
+class Targets:
+    """The targets of one configuration; taken from a pool, given back by close()."""
+
+    def __init__(self, config: BridgeConfig, pool: ClientPool, interface: EventInterface) -> None:
+        """Raises ConfigError, after which nothing is taken."""
+        self.config = config
+        self.pool = pool
+        self.interface = interface
+        self.taken: list[Target] = []
+        self.dead_letter: Target | None = None
+        try:
+            for route in config.routes:
+                self.take(route.pattern, route.socket)
+            self.take("*", config.default)
+            if config.dead_letter is not None:
+                self.dead_letter = self.take("", config.dead_letter)
+        except BaseException:
+            self.close()
+            raise
+
+    def take(self, pattern: str, given: KafkaSocket) -> Target:
+        """The target for a socket."""
+        socket = given
+        if "statistics.interval.ms" not in given.global_properties:
+            text = given.to_text(secrets=True)
+            socket = parse_socket(f"{text}{'&' if '?' in text else '?'}g.statistics.interval.ms={STATISTICS_MS}")
+        target = Target(pattern, given, socket, self.pool.take(socket))
+        self.taken.append(target)
+        return target
+
+    def routes(self) -> Routes:
+        """The routes as they are now, with the subscribers of now."""
+        return Routes(
+            [(one.pattern, one.producer, one.given.key is not None) for one in self.taken if one.pattern],
+            key_fields=self.config.key_fields,
+            time_field=self.config.time_field,
+            headers=self.config.headers,
+            dead_letter=None if self.dead_letter is None else self.dead_letter.producer,
+            subscribers=[(name, one.producer, one.socket.key is not None) for name, one in self.subscriptions()],
+        )
+
+    def subscriptions(self) -> list[tuple[str, Any]]:
+        """(event name, Subscription) of every subscriber."""
+        return self.interface.subscriptions()
+
+    def close(self) -> None:
+        """Give the producers back; they deliver what they hold."""
+        for one in self.taken:
+            self.pool.give(one.socket, one.producer)
+        self.taken = []
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Each target's state and counters; a target of several routes once."""
+        return [state(one) for one in {id(one.producer): one for one in self.taken}.values()]
+
+
+def state(target: Target) -> dict[str, Any]:
+    """A target's state and counters, JSON-able."""
+    counts = target.producer._counts()
+    text = target.producer.client.statistics_text()
+    brokers = orjson.loads(text)["brokers"].values() if text else ()
+    up = any(broker["state"] == "UP" for broker in brokers)
+    error = None
+    if not up:
+        states = sorted({str(broker["state"]) for broker in brokers}) or ["no connection yet"]
+        error = f"no broker is up: {', '.join(states)}"
+    return {
+        "socket": str(target.given),
+        "topic": target.given.topic,
+        "up": up,
+        "error": error,
+        **counts,
+        "errors": {error_name(code): count for code, count in counts["errors"].items()},
+    }
+
+
+class Retired:
+    """Targets and routes of before a reload: closed when no input uses them any more."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting: list[tuple[float, Routes, Targets | None]] = []
+
+    def add(self, due: float, routes: Routes, targets: Targets | None) -> None:
+        """due: time.monotonic() at which those that wait for the old targets give up and go by the new ones."""
+        with self.lock:
+            self.waiting.append((due, routes, targets))
+
+    def sweep(self, now: float, ingests: list[Any]) -> None:
+        """Close what is not in use."""
+        with self.lock:
+            waiting, self.waiting = self.waiting, []
+            for due, routes, targets in waiting:
+                if now > due:
+                    routes.abandon()
+                # every input is asked: an answer of no lets it go of them
+                if sum(ingest.uses(routes) for ingest in ingests):
+                    self.waiting.append((due, routes, targets))
+                elif targets is not None:
+                    targets.close()
+
+
+def log_error(error: DeliveryError) -> None:
+    """on_error of the targets' producers: librdkafka's log has the same lines; kept for those who debug."""
+    logger.debug("%s", error)

@@ -1,0 +1,707 @@
+"""The bridge's control socket, HTTP server, page and `pykafkaevt ctl`, over a bridge that only answers."""
+
+import copy
+import http.client
+import json
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
+
+from pykafkaevt.bridge import control as bridge_control
+from pykafkaevt.bridge.control import MAX_REQUEST, METHODS, Control, is_loopback
+from pykafkaevt.cli import ctl as ctl_command
+from pykafkaevt.cli.commands import commands
+from pykafkaevt.errors import Closed, ConfigError, EventError
+from pykafkaevt.sockets import parse_socket
+
+PATIENCE = 20  # seconds for what takes milliseconds
+
+TARGET = {
+    "socket": "kafka:h:9092/t",
+    "topic": "t",
+    "up": True,
+    "error": None,
+    "queued": 100,
+    "delivered": 90,
+    "failed": 3,
+    "dropped": 2,
+    "rejected": 1,
+    "in_flight": 7,
+    "bytes_delivered": 9000,
+    "latency_p50_us": 1000,
+    "latency_p90_us": 2000,
+    "latency_p99_us": 3000,
+    "latency_p999_us": 4000,
+    "latency_max_us": 5000,
+    "errors": {"_MSG_TIMED_OUT": 3},
+}
+SNAPSHOT = {
+    "version": "1.2.3",
+    "pid": 1,
+    "started": 1_700_000_000.5,
+    "uptime_s": 60.0,
+    "ready": True,
+    "draining": False,
+    "inputs": [
+        {
+            "url": "udp://127.0.0.1:5050",
+            "received": 110,
+            "bytes": 11000,
+            "queued": 100,
+            "invalid": 8,
+            "unrouted": 2,
+            "kernel_drops": 5,
+            "connections": 0,
+        }
+    ],
+    "targets": [TARGET],
+    "invalid": {"syntax": 8},
+    "events": {'E_"TEST"\n': 100},
+    "subscribers": [{"event": "E_A", "socket": "kafka:h:9092/a", "expires_s": None}],
+    "last_events": [{"time": 1_700_000_050.0, "event": "E_A", "key": None, "source": "127.0.0.1:1"}],
+}
+
+
+class FakeBridge:
+    """A snapshot, and answers as the bridge gives them."""
+
+    def __init__(self):
+        self.ready = self.healthy = True
+        self.state = copy.deepcopy(SNAPSHOT)
+        self.calls = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def snapshot(self):
+        self.gate.wait(PATIENCE)
+        return self.state
+
+    def kafka_stats(self):
+        return self.state
+
+    def events_list(self):
+        return {"Events": [{"name": "E_A", "id": 1}]}
+
+    def subscribers_list(self, event=None, socket=None):
+        self.calls.append(("subscribers_list", event, socket))
+        if event == "E_NONE":
+            raise EventError("Event not registered", 404)
+        return {"Events": []}
+
+    def event_subscribe(self, event, socket, expire=None):
+        parse_socket(socket)
+        if expire is not None and expire < 0:
+            raise ValueError("Negative expire value")
+        self.calls.append(("event_subscribe", event, socket, expire))
+        return "OK"
+
+    def raise_event(self, event, params=None):
+        if event == "E_CLOSED":
+            raise Closed("the bridge is draining")
+        if event == "E_BUG":
+            raise KeyError("secret")
+        self.calls.append(("raise_event", event, params))
+        return "OK"
+
+    def reload(self):
+        raise ConfigError("bridge.toml: to", "missing topic")
+
+
+@pytest.fixture
+def bridge():
+    return FakeBridge()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "control.sock"
+
+
+@contextmanager
+def running(*arguments):
+    control = Control(*arguments)
+    control.start()
+    try:
+        yield control
+    finally:
+        control.stop()
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def connect(bridge, path):
+    with running(bridge, path, None):
+        made = []
+
+        def connected():
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(PATIENCE)
+            client.connect(str(path))
+            made.append(client)
+            return client
+
+        yield connected
+        for client in made:
+            client.close()
+
+
+@pytest.fixture
+def ask(connect):
+    client = connect()
+    stream = client.makefile("rb")
+
+    def asked(message):
+        text = message if isinstance(message, bytes) else json.dumps(message).encode()
+        client.sendall(text + b"\n")
+        return json.loads(stream.readline())
+
+    yield asked
+    stream.close()
+
+
+@pytest.fixture
+def web(bridge, port):
+    with running(bridge, None, ("127.0.0.1", port)):
+
+        def asked(method, target, body=None, **headers):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            try:
+                client.request(method, target, body, {name.replace("_", "-"): text for name, text in headers.items()})
+                response = client.getresponse()
+                return response, response.read().decode()
+            finally:
+                client.close()
+
+        yield asked
+
+
+def request(method, params=None, **more):
+    return {"jsonrpc": "2.0", "method": method, "id": 1, **({} if params is None else {"params": params}), **more}
+
+
+# JSON-RPC
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "call"),
+    [
+        ("subscribers_list", None, ("subscribers_list", None, None)),
+        ("subscribers_list", [], ("subscribers_list", None, None)),
+        ("subscribers_list", ["E"], ("subscribers_list", "E", None)),
+        ("subscribers_list", {"event": "E", "socket": None}, ("subscribers_list", "E", None)),
+        ("subscribers_list", {"socket": "kafka:h/t", "event": "E"}, ("subscribers_list", "E", "kafka:h/t")),
+        ("event_subscribe", ["E", "kafka:h/t", 600], ("event_subscribe", "E", "kafka:h/t", 600)),
+        ("event_subscribe", ["E", "kafka:h/t", "600"], ("event_subscribe", "E", "kafka:h/t", 600)),
+        ("event_subscribe", {"event": "E", "socket": "kafka:h/t"}, ("event_subscribe", "E", "kafka:h/t", None)),
+        ("raise_event", {"event": "E", "params": {"n": 1}}, ("raise_event", "E", {"n": 1})),
+        ("raise_event", {"event": "E", "params": '{"n":1}'}, ("raise_event", "E", '{"n":1}')),
+        ("raise_event", ["E"], ("raise_event", "E", None)),
+    ],
+)
+def test_params_by_name_and_by_position(ask, bridge, method, params, call):
+    assert "result" in ask(request(method, params))
+    assert bridge.calls == [call]
+
+
+def test_which_and_the_lists_have_the_shapes_of_mi(ask, bridge):
+    assert ask(request("which"))["result"] == sorted(METHODS)
+    assert ask(request("events_list")) == {
+        "jsonrpc": "2.0",
+        "result": {"Events": [{"name": "E_A", "id": 1}]},
+        "id": 1,
+    }
+    assert ask(request("kafka_stats"))["result"] == SNAPSHOT
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "data"),
+    [
+        (b"{", -32700, "unexpected end"),
+        (b"\xff", -32700, "UTF-8"),
+        (b"[" * 10_000, -32700, "limit"),
+        (b"[]", -32600, "an empty batch"),
+        (b"1", -32600, "a request is an object"),
+        ({"method": "which", "id": 1}, -32600, 'jsonrpc must be "2.0"'),
+        (request("which", jsonrpc="1.0"), -32600, 'jsonrpc must be "2.0"'),
+        (request(1), -32600, "method must be a string"),
+        (request("which", id=[1]), -32600, "id must be"),
+        (request("which", id=True), -32600, "id must be"),
+        (request("which", "text"), -32600, "params must be an object or an array"),
+        (request("shutdown"), -32601, None),
+        (request("snapshot"), -32601, None),
+        (request("__init__"), -32601, None),
+        (request("which", [1]), -32602, "which takes 0 parameters at most"),
+        (request("raise_event"), -32602, "raise_event needs event"),
+        (request("raise_event", {"event": 1}), -32602, "event must be a string"),
+        (request("event_subscribe", ["E"]), -32602, "event_subscribe needs socket"),
+        (request("event_subscribe", {"events": "E"}), -32602, "event_subscribe has no parameter 'events'"),
+        (request("event_subscribe", ["E", "kafka:h/t", True]), -32602, "expire must be a number"),
+        (request("event_subscribe", ["E", "kafka:h/t", "soon"]), -32602, "expire must be a number"),
+        (request("event_subscribe", ["E", "kafka:h/t", "nan"]), -32602, "expire is at most"),
+        (request("event_subscribe", ["E", "kafka:h/t", 1e300]), -32602, "expire is at most"),
+        (request("event_subscribe", ["E", "kafka:h/t", -1]), -32602, "Negative expire value"),
+        (request("event_subscribe", ["E", "kafka:h"]), -32602, "position"),
+        (request("subscribers_list", ["E_NONE"]), 404, None),
+        (request("raise_event", ["E_CLOSED"]), 500, None),
+        (request("reload"), 500, None),
+        (request("raise_event", ["E_BUG"]), -32603, None),
+    ],
+)
+def test_errors_have_the_codes_of_json_rpc_and_of_mi(ask, message, code, data):
+    answer = ask(message)
+    assert answer["jsonrpc"] == "2.0"
+    assert answer["error"]["code"] == code
+    assert (data is None) == ("data" not in answer["error"])
+    assert data is None or data in answer["error"]["data"]
+    known = isinstance(message, dict) and not isinstance(message["id"], (bool, list))
+    assert answer["id"] == (1 if known else None)
+    assert "secret" not in str(answer)
+
+
+def test_a_bad_sockets_secrets_are_masked(ask):
+    answer = ask(request("event_subscribe", ["E", "kafka:h/t?g.sasl.password=hunter2&x"]))
+    assert answer["error"]["code"] == -32602
+    assert "hunter2" not in str(answer)
+
+
+@pytest.mark.parametrize("number", ["a", 0, -1, 1.5, None])
+def test_an_id_comes_back_as_it_was(ask, number):
+    assert ask(request("which", id=number))["id"] == number
+
+
+def test_a_batch_has_answers_for_all_but_notifications(ask):
+    notification = {"jsonrpc": "2.0", "method": "raise_event", "params": ["E"]}
+    answers = ask([request("which", id=1), notification, 1, request("none", id=2)])
+    assert [(one["id"], "error" in one) for one in answers] == [(1, False), (None, True), (2, True)]
+
+
+def test_notifications_have_no_answer_even_when_they_fail(ask, bridge):
+    quiet = {"jsonrpc": "2.0", "method": "raise_event", "params": ["E"]}
+    lines = [quiet, [quiet], {**quiet, "params": ["E_BUG"]}, {**quiet, "method": "none"}, request("which", id="end")]
+    answer = ask(b"\n\n".join(json.dumps(line).encode() for line in lines))
+    assert answer["id"] == "end"
+    assert bridge.calls == [("raise_event", "E", None)] * 2
+
+
+# The unix socket
+
+
+def test_requests_cut_anywhere_and_several_at_once(connect):
+    client = connect()
+    line = json.dumps(request("which")).encode() + b"\n"
+    for byte in line:
+        client.sendall(bytes([byte]))
+    client.sendall(line * 3)
+    with client.makefile("rb") as stream:
+        assert [json.loads(stream.readline())["id"] for _ in range(4)] == [1] * 4
+
+
+def test_the_last_request_needs_no_newline(connect):
+    client = connect()
+    client.sendall(json.dumps(request("which")).encode())
+    client.shutdown(socket.SHUT_WR)
+    with client.makefile("rb") as stream:
+        assert json.loads(stream.read())["id"] == 1
+
+
+def test_a_request_too_large_ends_the_connection_and_no_other(connect, ask):
+    client = connect()
+    with pytest.raises(OSError, match=r"pipe|reset"):
+        client.sendall(b"x" * (8 * MAX_REQUEST))
+    assert ask(request("which"))["id"] == 1
+
+
+def test_many_clients_at_once_and_one_too_many_is_closed(connect, monkeypatch):
+    monkeypatch.setattr(bridge_control, "MAX_CLIENTS", 50)
+    clients = [connect() for _ in range(50)]
+    line = json.dumps(request("which")).encode() + b"\n"
+    for client in clients:
+        client.sendall(line)
+    for client in clients:
+        with client.makefile("rb") as stream:
+            assert json.loads(stream.readline())["id"] == 1
+    assert connect().recv(1) == b""
+
+
+def test_the_socket_is_of_its_owner_alone_and_gone_at_the_end(bridge, path):
+    with running(bridge, path, None) as control:
+        assert stat.filemode(path.stat().st_mode) == "srw-------"
+        control.stop()
+        assert not path.exists()
+
+
+def test_a_stale_socket_is_replaced(bridge, path):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with running(bridge, path, None), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_a_live_socket_is_refused_and_left_alone(bridge, path):
+    with running(bridge, path, None):
+        with pytest.raises(ConfigError, match="another process answers"):
+            Control(bridge, path, None).start()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+
+def test_another_ones_socket_is_left_at_the_end(bridge, path):
+    with running(bridge, path, None):
+        path.unlink()
+        path.touch()
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [("file", "no socket"), ("missing/socket", "No such file"), ("x" * 200, "too long")]
+)
+def test_where_no_socket_can_be(bridge, tmp_path, place, reason):
+    (tmp_path / "file").write_text("kept")
+    control = Control(bridge, tmp_path / place, None)
+    with pytest.raises(ConfigError, match=reason):
+        control.start()
+    control.stop()
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_taken_port_is_a_config_error_and_the_socket_goes(bridge, path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with pytest.raises(ConfigError, match="already in use"):
+            Control(bridge, path, listener.getsockname()).start()
+    assert not path.exists()
+
+
+def test_without_socket_and_http_nothing_runs(bridge):
+    before = threading.active_count()
+    with running(bridge, None, None):
+        assert threading.active_count() == before
+
+
+def test_stop_cuts_open_connections_at_once(bridge, path, port):
+    with running(bridge, path, ("127.0.0.1", port)) as control, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        with socket.create_connection(("127.0.0.1", port)):
+            before = time.monotonic()
+            control.stop()
+            assert time.monotonic() - before < 5
+        assert client.recv(1) == b""
+
+
+# HTTP
+
+JSON = {"Content_Type": "application/json"}
+
+
+def test_mi_by_http(web):
+    response, body = web("POST", "/mi", json.dumps(request("which")), **JSON)
+    assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(body)["result"] == sorted(METHODS)
+    response, body = web("POST", "/mi", b'{"jsonrpc":"2.0","method":"which"}', **JSON)
+    assert (response.status, body) == (204, "")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("POST", {"Content_Type": "application/json; charset=utf-8"}, 200),
+        ("POST", {}, 415),
+        ("POST", {"Content_Type": "text/plain"}, 415),
+        ("POST", {"Content_Type": "application/x-www-form-urlencoded"}, 415),
+        ("POST", {**JSON, "Host": "localhost:1"}, 200),
+        ("POST", {**JSON, "Host": "[::1]:1"}, 200),
+        ("POST", {**JSON, "Host": "evil.example"}, 403),
+        ("POST", {**JSON, "Host": "localhost:1", "Origin": "http://localhost:1"}, 200),
+        ("POST", {**JSON, "Host": "localhost:1", "Origin": "http://localhost:2"}, 403),
+        ("POST", {**JSON, "Origin": "http://evil.example"}, 403),
+        ("POST", {**JSON, "Origin": "null"}, 403),
+        ("POST", {**JSON, "Host": "evil.example", "Origin": "http://evil.example"}, 403),
+        ("OPTIONS", {"Origin": "http://evil.example", "Access_Control_Request_Method": "POST"}, 403),
+        ("GET", {}, 405),
+    ],
+)
+def test_mi_is_for_no_page_of_another_site(web, bridge, method, headers, status):
+    response, _ = web(method, "/mi", json.dumps(request("raise_event", ["E"])), **headers)
+    assert response.status == status
+    assert bool(bridge.calls) == (status == 200)
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize("target", ["/", "/api/snapshot", "/metrics", "/healthz", "/readyz", "/none"])
+def test_a_foreign_host_is_refused_everywhere(web, target):
+    assert web("GET", target, Host="evil.example:80")[0].status == 403
+
+
+def test_http_requests_are_bounded(web):
+    assert web("POST", "/mi", b" " * (MAX_REQUEST + 1), **JSON)[0].status == 413
+
+
+@pytest.mark.parametrize(
+    ("authority", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.1:80", True),
+        ("127.8.8.8", True),
+        ("localhost:80", True),
+        ("LOCALHOST", True),
+        ("[::1]:80", True),
+        ("", False),
+        ("[::1", False),
+        ("0.0.0.0", False),
+        ("10.0.0.1:80", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("evil.example#localhost", False),
+        ("localhost@evil.example", False),
+    ],
+)
+def test_loopback_hosts(authority, expected):
+    assert is_loopback(authority) is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "target", "status", "reason"),
+    [
+        ({}, {}, 200, "ok\n"),
+        ({"ready": False}, {}, 503, "the bridge is starting\n"),
+        ({"ready": False, "draining": True}, {}, 503, "the bridge is draining\n"),
+        ({}, {"up": False, "error": "no broker is up: DOWN"}, 503, "kafka:h:9092/t: no broker is up: DOWN\n"),
+    ],
+)
+def test_readyz_says_why_not(web, bridge, state, target, status, reason):
+    bridge.state.update(state)
+    bridge.state["targets"][0].update(target)
+    response, body = web("GET", "/readyz")
+    assert (response.status, body) == (status, reason)
+    assert web("GET", "/healthz")[0].status == 200
+
+
+def test_healthz_fails_with_a_receiving_thread(web, bridge):
+    bridge.healthy = False
+    assert web("GET", "/healthz")[0].status == 503
+
+
+def test_a_bridge_that_hangs_is_alive_but_not_ready(web, bridge, monkeypatch):
+    monkeypatch.setattr(bridge_control, "PATIENCE", 0.2)
+    bridge.gate.clear()
+    try:
+        for target in ("/readyz", "/api/snapshot", "/metrics"):
+            response, body = web("GET", target)
+            assert (response.status, body) == (503, "the bridge does not answer\n")
+        assert web("GET", "/healthz")[0].status == 200
+    finally:
+        bridge.gate.set()
+    assert web("GET", "/readyz")[0].status == 200
+
+
+def test_snapshot_as_json_even_with_text_that_is_no_unicode(web, bridge):
+    bridge.state["events"]["\ud800"] = 1
+    response, body = web("GET", "/api/snapshot")
+    assert response.status == 200
+    assert json.loads(body) == bridge.state
+
+
+def metrics(web):
+    """The samples by their name and the values of their labels, those in the order of the labels' names."""
+    response, body = web("GET", "/metrics")
+    assert response.status == 200
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(body)
+        for sample in family.samples
+    }
+
+
+def test_metrics_have_every_figure(web):
+    target = ("kafka:h:9092/t", "t")
+    assert metrics(web) == {
+        ("pykafkaevt_info", "1.2.3"): 1,
+        ("pykafkaevt_start_time_seconds",): 1_700_000_000.5,
+        ("pykafkaevt_ready",): 1,
+        **{
+            (f"pykafkaevt_input_{name}_total", "udp://127.0.0.1:5050"): SNAPSHOT["inputs"][0][name]
+            for name in ("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops")
+        },
+        ("pykafkaevt_input_connections", "udp://127.0.0.1:5050"): 0,
+        ("pykafkaevt_invalid_total", "syntax"): 8,
+        ("pykafkaevt_events_total", 'E_"TEST"\n'): 100,
+        ("pykafkaevt_subscribers", "E_A"): 1,
+        ("pykafkaevt_target_up", *target): 1,
+        **{
+            (f"pykafkaevt_target_{name}_total", *target): TARGET[name]
+            for name in ("queued", "delivered", "failed", "dropped", "rejected", "bytes_delivered")
+        },
+        ("pykafkaevt_target_in_flight", *target): 7,
+        ("pykafkaevt_target_errors_total", "_MSG_TIMED_OUT", *target): 3,
+        ("pykafkaevt_target_latency_seconds", "0.5", *target): 0.001,
+        ("pykafkaevt_target_latency_seconds", "0.9", *target): 0.002,
+        ("pykafkaevt_target_latency_seconds", "0.99", *target): 0.003,
+        ("pykafkaevt_target_latency_seconds", "1", *target): 0.005,
+    }
+
+
+def test_targets_that_differ_in_properties_alone_are_one_metric(web, bridge):
+    bridge.state["targets"].append({**TARGET, "up": False, "delivered": 10, "latency_max_us": 1})
+    found = metrics(web)
+    target = ("kafka:h:9092/t", "t")
+    assert found[("pykafkaevt_target_up", *target)] == 0
+    assert found[("pykafkaevt_target_delivered_total", *target)] == 100
+    assert found[("pykafkaevt_target_errors_total", "_MSG_TIMED_OUT", *target)] == 6
+    assert found[("pykafkaevt_target_latency_seconds", "1", *target)] == 0.005
+
+
+# The page
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"), [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")]
+)
+def test_the_page_comes_from_the_package_and_loads_nothing_from_elsewhere(web, target, kind):
+    response, body = web("GET", target)
+    assert response.status == 200
+    assert response.headers["Content-Type"] == f"{kind}; charset=utf-8"
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'self';")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "://" not in body
+
+
+def test_errors_have_the_headers_too(web):
+    assert "Content-Security-Policy" in web("GET", "/none")[0].headers
+
+
+def test_the_page_has_the_places_that_its_script_and_tests_look_for():
+    html = files("pykafkaevt.bridge").joinpath("page/index.html").read_text()
+    for name in ("received-rate", "delivered-rate", "in-flight", "kernel-drops", "outage"):
+        assert f'id="{name}"' in html
+    for name in ("targets", "inputs", "reasons", "events", "subscribers", "last-events"):
+        assert f'<table id="{name}">' in html
+
+
+def test_the_script_puts_text_into_the_page_as_text_only():
+    script = files("pykafkaevt.bridge").joinpath("page/page.js").read_text()
+    for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "DOMParser"):
+        assert way not in script
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="platform: no node")
+def test_the_script_parses():
+    script = Path(str(files("pykafkaevt.bridge").joinpath("page/page.js")))
+    subprocess.run(["node", "--check", script], check=True)
+
+
+# ctl
+
+
+def ctl(*arguments, **environment):
+    return CliRunner(env={"PYKAFKAEVT_CONTROL": None, **environment}).invoke(commands, ["ctl", *map(str, arguments)])
+
+
+@pytest.fixture(params=["control", "environment", "http"])
+def asked(request, bridge, path, port):
+    """ctl(...) by each of its ways to the bridge."""
+    ways = {
+        "control": (["--control", path], {}),
+        "environment": ([], {"PYKAFKAEVT_CONTROL": str(path)}),
+        "http": (["--http", f"http://127.0.0.1:{port}/"], {"http_proxy": "http://127.0.0.1:1"}),
+    }
+    before, environment = ways[request.param]
+    with running(bridge, path, ("127.0.0.1", port)):
+        yield lambda *arguments: ctl(*before, *arguments, **environment)
+
+
+def test_ctl_prints_the_result(asked):
+    result = asked("events_list")
+    assert (result.exit_code, result.stdout) == (0, '{"Events": [{"name": "E_A", "id": 1}]}\n')
+
+
+@pytest.mark.parametrize(
+    ("params", "call"),
+    [
+        (
+            ["event=E", "socket=kafka:h/t?key=callid", "expire=600"],
+            ("event_subscribe", "E", "kafka:h/t?key=callid", 600),
+        ),
+        (['{"event": "E", "socket": "kafka:h/t"}'], ("event_subscribe", "E", "kafka:h/t", None)),
+        (['["E", "kafka:h/t", 1.5]'], ("event_subscribe", "E", "kafka:h/t", 1.5)),
+    ],
+)
+def test_ctl_parameters(asked, bridge, params, call):
+    result = asked("event_subscribe", *params)
+    assert (result.exit_code, result.stdout) == (0, '"OK"\n')
+    assert bridge.calls == [call]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["subscribers_list", "event=E_NONE"], "Error: Event not registered (404)"),
+        (["shutdown"], "Error: Method not found (-32601)"),
+        (["raise_event"], "Error: Invalid params (-32602): raise_event needs event"),
+        (["reload"], "Error: bridge.toml: to: missing topic (500)"),
+        (["raise_event", "event\x1b[2J=E"], "\\x1b[2J"),
+    ],
+)
+def test_ctl_exits_with_1_and_the_errors_text(asked, arguments, words):
+    result = asked(*arguments)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert "\x1b" not in result.output
+
+
+@pytest.mark.parametrize("params", [["text"], ["=x"], ["event=E", "event=E"], ["{"], ["{}", "event=E"]])
+def test_ctl_with_bad_parameters_is_wrong_usage(params):
+    assert ctl("raise_event", *params).exit_code == 2
+
+
+def test_ctl_without_a_bridge(path, port):
+    for way in (["--control", path], ["--http", f"http://127.0.0.1:{port}"]):
+        result = ctl(*way, "which")
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"Error: {way[1]}: ")
+    assert ctl("--http", "ftp://h", "which").exit_code == 2
+
+
+@pytest.mark.parametrize("answer", [b"", b"hello\n", b"[]\n", b'{"error": 1}\n'])
+def test_ctl_with_something_else_at_the_socket(path, answer):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve():
+            client, _ = listener.accept()
+            with client:
+                client.recv(1000)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        result = ctl("--control", path, "which")
+        thread.join()
+    assert result.exit_code == 1
+    assert "is this a bridge?" in result.stderr
+
+
+def test_ctl_help_lists_the_methods():
+    result = ctl("--help")
+    assert result.exit_code == 0
+    assert ctl_command.CONTROL in result.stdout
+    for name, parameters in METHODS.items():
+        assert f"\n    {name} " in result.stdout
+        assert all(f"{parameter}=" in result.stdout for parameter in parameters)
