@@ -212,8 +212,8 @@ cdef class Routes:
     keyed: the record gets the event's key. subscribers: (event name, Producer, keyed), each has it too. key_fields:
     the parameter whose value is the key, the first of these that is there; of SIP it is the Call-ID. time_field: the
     parameter with the event's own time (s, ms, us or ns since 1970) for the record's timestamp; None: when it is
-    queued. headers: "none", "basic" (event, source, content-type) or "cloudevents" (binary mode, as the CloudEvents Kafka
-    protocol binding 1.0.2 has it). dead_letter: the Producer that invalid messages go to.
+    queued. headers: "none", "basic" (event, source, content-type) or "cloudevents" (in binary mode: the CloudEvents
+    Kafka protocol binding 1.0.2). dead_letter: the Producer that invalid messages go to.
     """
 
     cdef Table table

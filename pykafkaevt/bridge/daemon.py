@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 import orjson
-from sdnotify import SystemdNotifier
+from sdnotify import SystemdNotifier  # type: ignore[import-untyped]
 
 from pykafkaevt import __version__
 from pykafkaevt._ingest import Ingest
@@ -32,6 +32,7 @@ logger = logging.getLogger("pykafkaevt.bridge")
 
 notify = SystemdNotifier().notify  # systemd's states, sd_notify(3); nothing without systemd
 TICK: Final = 0.5  # seconds between two looks at samples, subscribers and retired targets
+DROPS_SECONDS: Final = 5.0  # between two lines about the kernel's drops
 ANSWERING: Final = 1.0  # seconds that the last answers to TCP peers may take
 MI: Final = Input("mi:", "mi")  # events raised by hand
 COUNTS: Final = ("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops")
@@ -64,6 +65,8 @@ class Bridge:
         self.sockets: list[socket.socket] = []
         self.subscribed: list[tuple[str, Any]] = []
         self.failed: BaseException | None = None
+        self.drops: dict[str, int] = {}
+        self.drops_due = 0.0
 
     @property
     def healthy(self) -> bool:
@@ -80,7 +83,7 @@ class Bridge:
             self.open_inputs(stack)
             self.mi = self.make_ingest(MI, "json")
             self.streams = Streams(
-                [one for one in self.config.inputs if one.scheme not in ("udp", "unix", "hep")],
+                self.config.inputs,
                 self.make_ingest,
                 method=self.config.method,
                 speed=self.config.speed,
@@ -163,7 +166,7 @@ class Bridge:
     def loop(self) -> None:
         """What is done beside receiving, until the end is asked for."""
         says = time.monotonic() + self.config.stats_interval
-        while not self.ending.is_set() and (self.threads or not self.streams.finished.is_set()):
+        while not self.ending.is_set() and not self.streams.finished.is_set():
             self.wake.wait(TICK)
             self.wake.clear()
             if self.reloading.is_set():
@@ -176,8 +179,9 @@ class Bridge:
                 logger.info("figures", extra=self.totals())
 
     def tick(self) -> None:
-        """Log samples of invalid messages, let expired subscribers and old targets go."""
+        """Log drops and samples of invalid messages, let expired subscribers and old targets go."""
         self.log_samples()
+        self.log_drops()
         with self.changing:
             if self.interface.subscriptions() != self.subscribed:
                 self.renew_routes(None)
@@ -188,6 +192,14 @@ class Bridge:
         for ingest in self.all_ingests():
             for sample in ingest.samples():
                 logger.warning("%s: invalid message", ingest.url, extra={name: sample[name] for name in SAMPLE})
+
+    def log_drops(self) -> None:
+        """What the kernel dropped since the last such line, at most one in DROPS_SECONDS."""
+        drops = {ingest.url: ingest.counts()["kernel_drops"] for ingest in self.all_ingests()}
+        if drops != self.drops and time.monotonic() >= self.drops_due:
+            self.drops_due = time.monotonic() + DROPS_SECONDS
+            self.drops = drops
+            logger.warning("the kernel dropped datagrams: a receive buffer was full", extra={"kernel_drops": drops})
 
     def all_ingests(self) -> list[Ingest]:
         """Those of all inputs."""

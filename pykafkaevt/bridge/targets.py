@@ -19,11 +19,13 @@ from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 logger = logging.getLogger("pykafkaevt.bridge")
 
-STATISTICS_MS: Final = 500  # between two looks of librdkafka at its brokers: an outage shows within a second
+# What a target's socket does not say itself. An outage shows within a second; and while a broker is away, or a client
+# still connects, 5 s of 200,000 events find room, as long as they fit queue.buffering.max.kbytes (1 GB).
+DEFAULTS: Final = {"statistics.interval.ms": "500", "queue.buffering.max.messages": "1000000"}
 
 
 class Target(NamedTuple):
-    """What records go to: the socket as it was given, the one with our statistics interval, its producer."""
+    """What records go to: the socket as it was given, the one with our defaults, its producer."""
 
     pattern: str
     given: KafkaSocket
@@ -53,10 +55,11 @@ class Targets:
 
     def take(self, pattern: str, given: KafkaSocket) -> Target:
         """The target for a socket."""
-        socket = given
-        if "statistics.interval.ms" not in given.global_properties:
-            text = given.to_text(secrets=True)
-            socket = parse_socket(f"{text}{'&' if '?' in text else '?'}g.statistics.interval.ms={STATISTICS_MS}")
+        text = given.to_text(secrets=True)
+        for name, value in DEFAULTS.items():
+            if name not in given.global_properties:
+                text += f"{'&' if '?' in text else '?'}g.{name}={value}"
+        socket = parse_socket(text)
         target = Target(pattern, given, socket, self.pool.take(socket))
         self.taken.append(target)
         return target

@@ -1,0 +1,231 @@
+"""The TCP peers of the bridge: their messages, and the answers to those that are requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from pykafkaevt._hep import HepSplitter
+from pykafkaevt._json_scan import Splitter, scan_event
+from pykafkaevt.bridge.config import Input
+from pykafkaevt.errors import Closed, DeliveryError
+
+if TYPE_CHECKING:
+    from pykafkaevt._ingest import Ingest
+
+logger = logging.getLogger("pykafkaevt.bridge")
+
+CONNECTIONS: Final = 1024  # of an input; more are closed at once
+UNANSWERED: Final = 1024  # requests of a connection without an answer above which it is not read
+UNANSWERED_BYTES: Final = 65536  # of their ids
+PIECE: Final = 8192  # bytes that are split at a time, so that the bounds above are kept within a segment
+ANSWER: Final = b'{"jsonrpc":"2.0","result":"OK","id":%b}'
+ERROR: Final = b'{"jsonrpc":"2.0","error":{"code":-32000,"message":%b},"id":%b}'
+
+
+class Listener:
+    """A TCP input: its socket, its connections and what takes their messages; used by the loop's thread."""
+
+    def __init__(self, source: Input, bound: socket.socket, ingest: Ingest, reports: Reports, max_size: int) -> None:
+        self.url = source.url
+        self.hep = source.scheme == "hep+tcp"
+        self.socket = bound
+        self.ingest = ingest
+        self.reports = reports
+        self.max_size = max_size
+        self.connections: set[Connection] = set()
+        self.refusing = False  # said once until there is room again
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether there is room for one more."""
+        if len(self.connections) < CONNECTIONS:
+            self.refusing = False
+            self.connections.add(connection)
+            return True
+        if not self.refusing:
+            self.refusing = True
+            logger.warning("%s: %s is refused: %d connections are open", self.url, connection.source, CONNECTIONS)
+        return False
+
+
+class Connection(asyncio.Protocol):
+    """Messages of one peer, and the answers to those that are requests.
+
+    Source: OpenSIPS event_stream, reliable_mode: a JSON-RPC 2.0 request for each event, which failed when the response
+    with its id has an `error`. Notifications (no id, or null as the module's document has it) get no answer.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.ingest = listener.ingest
+        self.splitter = HepSplitter(listener.max_size) if listener.hep else Splitter(listener.max_size)
+        self.source = ""
+        self.received = b""  # what is not split yet, from `taken` on
+        self.taken = 0
+        self.unanswered = 0
+        self.unanswered_bytes = 0
+        self.writable = True
+        self.reading = True
+        self.ended = False  # nothing more will be read
+        self.lost = False  # nobody is there to be answered
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take it up, or refuse it."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.source = address_text(transport.get_extra_info("peername"))
+        if not self.listener.admit(self):
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Is not called again before all of it is taken: reading is paused until then."""
+        self.received = data
+        self.work()
+
+    def eof_received(self) -> bool:
+        """The peer has sent all; it may still wait for answers, so the connection stays open."""
+        self.end()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take what was received; reports that are to come are nobody's."""
+        self.lost = True
+        self.end()
+        self.listener.connections.discard(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers."""
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self.writable = True
+        self.work()
+
+    def end(self) -> None:
+        """Read no more, and close when all is taken and answered."""
+        self.ended = True
+        self.work()
+
+    def is_full(self) -> bool:
+        """Whether answers must get away before more is taken."""
+        return not self.lost and (
+            self.unanswered >= UNANSWERED or self.unanswered_bytes >= UNANSWERED_BYTES or not self.writable
+        )
+
+    def work(self) -> None:
+        """Take what was received, as far as there is room for answers; then read on, wait or close."""
+        try:
+            while self.taken < len(self.received) and not self.is_full():
+                piece = self.received[self.taken : self.taken + PIECE]
+                self.taken += PIECE
+                for text, reason in self.splitter.feed(piece):
+                    self.take(text, reason)
+        except Closed:
+            self.taken = len(self.received)
+            self.transport.abort()
+        if self.taken >= len(self.received):
+            self.received, self.taken = b"", 0
+            if self.ended:
+                for text, reason in self.splitter.finish():
+                    self.take(text, reason)
+                if not self.unanswered:
+                    self.transport.close()
+        wanted = not (self.ended or self.received or self.is_full())
+        if wanted != self.reading:
+            self.reading = wanted
+            if wanted:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    def take(self, text: bytes, reason: str | None) -> None:
+        """One message, or what the splitter refuses."""
+        if reason is not None:
+            self.ingest.invalid(reason, text, self.source)
+            return
+        request, invalid = (None, "") if self.listener.hep else read_request(text)
+        if request is None:
+            self.ingest.feed(text, self.source)
+            return
+        self.unanswered += 1
+        self.unanswered_bytes += len(request)
+        if not self.ingest.feed(text, self.source, on_report=partial(self.listener.reports.add, self, request)):
+            why = f"invalid message: {invalid}" if invalid else "the event was not taken: there is no route for it"
+            self.answer(request, why)
+
+    def answer(self, request: bytes, error: str | None) -> None:
+        """Answer the request of that id; error: what went wrong, None when Kafka has acknowledged the record."""
+        self.unanswered -= 1
+        self.unanswered_bytes -= len(request)
+        if self.transport.is_closing():
+            return
+        # each by a send of its own and nothing behind the object: OpenSIPS takes one answer from a read without trouble
+        if error is None:
+            self.transport.write(ANSWER % request)
+        else:
+            self.transport.write(ERROR % (orjson.dumps(error), request))
+
+
+class Reports:
+    """Brings delivery reports from the threads that get them to the connections' loop, many at a wake-up."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.waiting: deque[tuple[Connection, bytes, DeliveryError | None]] = deque()
+        self.woken = False
+
+    def add(self, connection: Connection, request: bytes, error: DeliveryError | None) -> None:
+        """A report, from any thread."""
+        self.waiting.append((connection, request, error))
+        if not self.woken:
+            self.woken = True
+            # the loop is closed when join() did not wait for this
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self.give)
+
+    def give(self) -> None:
+        """Answer the requests; the connections can read on then."""
+        self.woken = False
+        answered = {}
+        while self.waiting:
+            connection, request, error = self.waiting.popleft()
+            connection.answer(request, None if error is None else str(error))
+            answered[connection] = True
+        for connection in answered:
+            connection.work()
+
+
+def read_request(text: bytes) -> tuple[bytes | None, str]:
+    """The id of a request as it is written, None when nobody waits for an answer; and the reason it is invalid for."""
+    # a name with an escape may be "id" too
+    if b'"id"' not in text and b"\\" not in text:
+        return None, ""
+    reason = ""
+    try:
+        request: bytes | None = scan_event(text)["id"]
+    except ValueError as error:
+        reason = str(error)
+        try:
+            # of an object without a usable method: the first of two members counts
+            request = scan_event(b'{"method":"-",' + text[1:])["id"]
+        except ValueError:
+            return None, reason
+    return (None if request == b"null" else request), reason
+
+
+def address_text(address: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
+    """`host:port`, `[host]:port` of IPv6; empty when the peer is gone already."""
+    if not address:
+        return ""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
