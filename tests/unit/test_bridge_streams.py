@@ -18,7 +18,8 @@ from pykafkaevt import Closed, ConfigError, DeliveryError, dumps
 from pykafkaevt.bridge import connections
 from pykafkaevt.bridge import streams as module
 from pykafkaevt.bridge.config import Input
-from pykafkaevt.bridge.streams import HEP_SIZE, UNANSWERED, Streams, hep_packet, is_sip, read_request
+from pykafkaevt.bridge.connections import UNANSWERED, read_request
+from pykafkaevt.bridge.streams import HEP_SIZE, Streams, hep_packet, is_sip
 from pykafkaevt.capture import Datagram
 
 SECONDS = 10  # a test waits for something at most
