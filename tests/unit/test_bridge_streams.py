@@ -363,7 +363,7 @@ def test_connection_with_many_unanswered_requests_is_not_read(run, number):
         until(lambda: taken.reports)
         time.sleep(QUIET)
         # what one piece has is taken to its end
-        assert len(taken.reports) < UNANSWERED + module.PIECE // 20
+        assert len(taken.reports) < UNANSWERED + connections.PIECE // 20
         reporter.start()
         assert [int(one["id"]) for one in received(peer, sent)] == list(range(sent))
         sender.join()
