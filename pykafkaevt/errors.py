@@ -30,9 +30,10 @@ class SocketError(Error, ValueError):
 
 
 class ConfigError(Error, ValueError):
-    """librdkafka refuses a property, or a broker ID is given twice.
+    """librdkafka refuses a property, a broker ID is given twice, or the bridge's configuration cannot be used.
 
-    property: its name, with the g. or t. prefix where it came from a socket; reason: librdkafka's own.
+    property: its name, with the g. or t. prefix where it came from a socket; of the bridge the option, the file and its
+    key, or the input. reason: librdkafka's own, or ours.
     """
 
     def __init__(self, property: str, reason: str) -> None:

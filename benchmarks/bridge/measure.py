@@ -132,7 +132,8 @@ def wait_until_ready(process, control):
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if call(control, "kafka_stats")["ready"]:
+            stats = call(control, "kafka_stats")
+            if stats["ready"] and all(target["up"] for target in stats["targets"]):
                 return
         except OSError:  # not there yet
             pass

@@ -23,7 +23,7 @@ from pykafkaevt._client cimport (
 from pykafkaevt._delivery cimport log_raised
 from pykafkaevt._hep cimport HEP_EVENT_ROOM, HEP_REASONS, HepEvent, hep_event, hep_reasons
 from pykafkaevt._json_scan cimport (
-    JSON_OK, JSON_REASONS, JsonEvent, JsonName, JsonSlice, json_event_scan, json_reasons, json_unescape,
+    JSON_KEYS_MAX, JSON_OK, JSON_REASONS, JsonEvent, JsonName, JsonSlice, json_event_scan, json_reasons, json_unescape,
 )
 from pykafkaevt._librdkafka cimport delivery_error, table as api_table
 from pykafkaevt._producer cimport Producer
@@ -227,6 +227,8 @@ cdef class Routes:
         cdef Table* t = &self.table
         cdef list all_targets = [*targets, *subscribers]
         cdef Py_ssize_t i
+        if len(key_fields) > JSON_KEYS_MAX:
+            raise ValueError(f"more than {JSON_KEYS_MAX} key fields")
         if headers not in HEADERS:
             raise ValueError(f"headers must be one of {', '.join(HEADERS)}, not {headers!r}")
         self.targets = tuple(targets)
@@ -579,15 +581,15 @@ cdef class Ingest:
                 if item.value != NULL and matches(target.pattern, item.name, item.name_size):
                     chosen[count] = item
                     count += 1
-            # one that is given up has an event less; the others keep theirs
             if count:
                 self.submit(table, target, chosen, count, False)
         return True
 
     cdef bint submit(self, Table* table, Target* target, Item** items, Py_ssize_t n, bint routed) noexcept nogil:
-        """Queue messages to one target, waiting for room; False when it was given up before the last.
+        """Queue messages to one target; False when it was given up before the last.
 
-        routed: not for a subscriber: the message is seen to, and its report goes where it was asked for.
+        routed: the message is seen to, its report goes where it was asked for, and a full queue is waited for. Otherwise
+        it is a subscriber, for whom a full queue drops.
         """
         cdef rd_kafka_message_t[DATAGRAMS] messages
         cdef rd_kafka_message_t* m
@@ -598,7 +600,10 @@ cdef class Ingest:
             item = items[i]
             m = &messages[i]
             m.payload, m.len = <void*> item.value, item.value_size
-            m.key, m.key_len = <void*> (item.key if target.keyed else NULL), item.key_size if target.keyed else 0
+            # an empty Call-ID is none: such records would all have one key
+            m.key, m.key_len = NULL, 0
+            if target.keyed and item.key_size:
+                m.key, m.key_len = <void*> item.key, item.key_size
             m._private = item.tag if routed else NULL
         while done < n:
             if not self.enter(target):
@@ -632,10 +637,14 @@ cdef class Ingest:
             counter_add_shared(&target.topic.counts.queued, queued)
             if routed:
                 counter_add(&self.queued, queued)
-            if done < n:
+            if done == n:
+                self.pace(target)
+            elif routed:
                 room_wait(target.room, seen, WAIT_MS)
             else:
-                self.pace(target)
+                # a subscriber whose cluster is away holds up nobody
+                counter_add_shared(&target.topic.counts.dropped, n - done)
+                done = n
             counter_add_shared(target.entered, <uint64_t> -1)
             if done < n and (counter_get(&self.aborting) or counter_get(&table.abandoned)):
                 return False

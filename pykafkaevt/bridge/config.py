@@ -132,7 +132,7 @@ class BridgeConfig(
     inputs: Annotated[tuple[Input, ...], Meta(min_length=1)]
     to: KafkaSocket | None = None
     routes: tuple[Route, ...] = ()
-    key_fields: tuple[Name, ...] = DEFAULTS.key_fields
+    key_fields: Annotated[tuple[Name, ...], Meta(max_length=64)] = DEFAULTS.key_fields
     time_field: Name | None = None
     headers: Literal["none", "basic", "cloudevents"] = "none"
     raw: bool = False

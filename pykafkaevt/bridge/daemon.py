@@ -33,6 +33,7 @@ logger = logging.getLogger("pykafkaevt.bridge")
 notify = SystemdNotifier().notify  # systemd's states, sd_notify(3); nothing without systemd
 TICK: Final = 0.5  # seconds between two looks at samples, subscribers and retired targets
 DROPS_SECONDS: Final = 5.0  # between two lines about the kernel's drops
+SETTLING: Final = 0.3  # seconds in which what TCP peers have sent is read
 ANSWERING: Final = 1.0  # seconds that the last answers to TCP peers may take
 MI: Final = Input("mi:", "mi")  # events raised by hand
 COUNTS: Final = ("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops")
@@ -228,6 +229,8 @@ class Bridge:
             ingest.stop()
         for thread in self.threads:
             thread.join(max(0.0, end - time.monotonic()))
+        if self.streams.listeners:
+            time.sleep(SETTLING)
         self.abort()
         for thread in self.threads:
             thread.join()

@@ -94,20 +94,24 @@ def state(target: Target) -> dict[str, Any]:
     """A target's state and counters, JSON-able."""
     counts = target.producer._counts()
     text = target.producer.client.statistics_text()
-    brokers = orjson.loads(text)["brokers"].values() if text else ()
-    up = any(broker["state"] == "UP" for broker in brokers)
-    error = None
-    if not up:
-        states = sorted({str(broker["state"]) for broker in brokers}) or ["no connection yet"]
-        error = f"no broker is up: {', '.join(states)}"
+    error = trouble(orjson.loads(text)) if text else "no connection yet"
     return {
         "socket": str(target.given),
         "topic": target.given.topic,
-        "up": up,
+        "up": error is None,
         "error": error,
         **counts,
         "errors": {error_name(code): count for code, count in counts["errors"].items()},
     }
+
+
+def trouble(statistics: dict[str, Any]) -> str | None:
+    """Why a client delivers nothing, None when it does. Source: librdkafka STATISTICS.md, brokers and eos."""
+    states = {str(broker["state"]) for broker in statistics["brokers"].values()}
+    if "UP" not in states:
+        return f"no broker is up: {', '.join(sorted(states))}"
+    idempotence = statistics.get("eos", {}).get("idemp_state", "Assigned")
+    return None if idempotence == "Assigned" else f"no producer ID yet: {idempotence}"
 
 
 class Retired:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 import sys
 import time
 from array import array
 
 import orjson
 
-from pykafkaevt import _json_scan, _jsonrpc, _sip, _socket
+from pykafkaevt import _hep, _json_scan, _jsonrpc, _sip, _socket
 from pykafkaevt.errors import SerializeError, SerializeTypeError, SocketError
 
 POLICIES = ["replace", "strict", "latin-1"]
@@ -59,6 +60,22 @@ EVENTS = [
     '\t{"params":[true,false],"method":"событие é€😀 и ещё один длинный текст"}\r\n'.encode(),
     b'{"method":"E","params":' + b'{"a":[' * 63 + b"0" + b"]}" * 63 + b"}",
     b'{"a":{}}\n{"b":"}{"}{}\ngarbage\n{"c":[]}',
+]
+
+
+def chunks(*given: tuple[int, bytes]) -> bytes:
+    """HEPv3 chunks of (type, content)."""
+    return b"".join(struct.pack(">HHH", 0, kind, 6 + len(content)) + content for kind, content in given)
+
+
+ADDRESSED = chunks(
+    *((1, b"\x02"), (2, b"\x11"), (3, b"\x7f\0\0\1"), (4, b"\x7f\0\0\2"), (7, b"\x13\xc4"), (8, b"\x13\xc5")),
+    *((9, b"\x6a\xb0\0\0"), (10, b"\0\1\0\0"), (12, b"\0\0\0\7"), (14, b"secret"), (17, b"id"), (19, b"node")),
+)
+PACKETS = [
+    *(ADDRESSED + chunks((11, b"\x01"), (15, message)) for message in MESSAGES),
+    chunks((1, b"\x0a"), (5, bytes(range(16))), (6, bytes(16)), (11, b"\x05"), (15, b'{"a":[1,"x"]}')),
+    chunks((11, b"\x64"), (15, b"a log line \xff\0")),
 ]
 
 TELLING = [
@@ -291,11 +308,48 @@ def fuzz_splitter(given: Input) -> None:
         raise AssertionError(limit, data)
 
 
-TARGETS = [fuzz_dumps, fuzz_template, fuzz_room, fuzz_raw_json, fuzz_socket, fuzz_sip, fuzz_json_scan, fuzz_splitter]
+def packet_of(given: Input) -> bytes:
+    """A packet of mutated chunks, mostly with the length it has."""
+    body = given.octets(PACKETS)
+    size = 6 + len(body) if given.random.random() < 0.9 else given.random.randrange(65536)
+    return b"HEP3" + struct.pack(">H", min(size, 65535)) + body
+
+
+def fuzz_hep(given: Input) -> None:
+    data = packet_of(given)
+    try:
+        text = _hep.hep_to_event(memoryview(exactly(data)), raw=given.random.random() < 0.5)
+    except ValueError:
+        return
+    check_json(text)
+    if b"secret" in text and b"secret" not in data.replace(chunks((14, b"secret")), b""):
+        raise AssertionError(data)
+
+
+def fuzz_hep_splitter(given: Input) -> None:
+    r = given.random
+    data = b"".join(r.choice((packet_of(given), given.octets(MESSAGES))) for _ in range(r.randrange(4)))
+    limit = r.choice((6, 100, 65535))
+    whole, cut = _hep.HepSplitter(limit), _hep.HepSplitter(limit)
+    expected = whole.feed(data) + whole.finish()
+    found = []
+    at = 0
+    while at < len(data):
+        size = r.randrange(1, 200)
+        found += cut.feed(data[at : at + size])
+        at += size
+    if found + cut.finish() != expected:
+        raise AssertionError(limit, data)
+
+
+TARGETS = [
+    *(fuzz_dumps, fuzz_template, fuzz_room, fuzz_raw_json, fuzz_socket, fuzz_sip, fuzz_json_scan, fuzz_splitter),
+    *(fuzz_hep, fuzz_hep_splitter),
+]
 
 
 def main(seed: int, rounds: int) -> None:
-    for module in (_json_scan, _jsonrpc, _sip, _socket):
+    for module in (_hep, _json_scan, _jsonrpc, _sip, _socket):
         if "sanitize" not in str(module.__file__):
             raise SystemExit(f"{module.__file__} is no sanitized module: run tests/sanitize/run.sh")
     given = Input(seed)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# tests/sanitize/run.sh [SEED [ROUNDS]]: the serializer, the JSON scanner, the socket and SIP parsers and the C headers
-# under AddressSanitizer and UndefinedBehaviorSanitizer, on random and mutated input. Needs gcc; ends with non-zero on
-# any report.
+# tests/sanitize/run.sh [SEED [ROUNDS]]: the serializer, the JSON scanner, the socket, SIP and HEP parsers and the C
+# headers under AddressSanitizer and UndefinedBehaviorSanitizer, on random and mutated input. Needs gcc; ends with
+# non-zero on any report.
 # Everything is built in build/sanitize, with the interpreter $PYTHON (.venv/bin/python without it).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,7 +10,7 @@ python=${PYTHON:-.venv/bin/python}
 seed=${1:-$RANDOM$RANDOM}
 rounds=${2:-30000}
 out=build/sanitize
-modules=(_jsonrpc _socket _sip _json_scan)
+modules=(_jsonrpc _socket _sip _json_scan _hep)
 
 ask() { "$python" -c "import sysconfig; print(sysconfig.$1)"; }
 read -ra compiler <<<"${CC:-$(ask 'get_config_var("CC")')}"

@@ -52,6 +52,7 @@ def event(name, **params):
         (b'{"method":"E","params":{"callid":"a\\u0040\\"b"}}', b'a@"b'),
         (b'{"method":"E","params":{"callid":17}}', b"17"),
         (b'{"method":"E","params":{"callid":null}}', None),
+        (b'{"method":"E","params":{"callid":""}}', None),
         (b'{"method":"E","params":["a"]}', None),
         (b'{"method":"E"}', None),
         ('{"method":"E","params":{"callid":"é€"}}'.encode(), "é€".encode()),
@@ -220,6 +221,16 @@ def test_each_report_is_told_once(producers):
     assert delivered is None
     assert "large" in str(refused)
     assert ingest.counts()["reasons"] == {"refused": 1, "syntax": 1}
+
+
+def test_a_subscriber_that_is_away_drops_and_holds_up_nobody(producers, stored):
+    with Producer("kafka:127.0.0.1:1/t?g.queue.buffering.max.messages=1&g.log_level=0") as away:
+        ingest = Ingest("json", "u", Routes([("*", producers("t"), True)], subscribers=[("E", away, False)]))
+        assert all(ingest.feed(event("E", callid=str(n))) for n in range(3))
+        assert (away.stats().queued, away.stats().dropped) == (1, 2)
+        away.purge()
+    producers("t").flush()
+    assert len(stored("t", 3)) == 3
 
 
 def receiving(ingest, kind=socket.AF_INET):
