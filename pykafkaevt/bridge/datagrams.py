@@ -24,7 +24,8 @@ UNIX_MODE: Final = 0o660
 
 
 def open_sockets(source: Input, workers: int, receive_buffer: int) -> list[socket.socket]:
-    """The bound sockets of a udp, hep or unix input, one for each worker (a unix socket's workers share one).
+    """The bound sockets of a udp, hep or unix input, one for each worker (a unix socket has one: its
+    workers would share a queue, and a sender's events change their order).
 
     receive_buffer: bytes for each. Raises ConfigError naming the URL.
     """
@@ -37,7 +38,6 @@ def open_sockets(source: Input, workers: int, receive_buffer: int) -> list[socke
             opened.append(one)
             one.bind(str(source.path))
             os.chmod(source.path, UNIX_MODE)
-            opened += [one.dup() for _ in range(1, workers)]
         else:
             family, _, _, _, address = socket.getaddrinfo(
                 source.host, source.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
