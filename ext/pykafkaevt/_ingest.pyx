@@ -588,8 +588,8 @@ cdef class Ingest:
     cdef bint submit(self, Table* table, Target* target, Item** items, Py_ssize_t n, bint routed) noexcept nogil:
         """Queue messages to one target; False when it was given up before the last.
 
-        routed: the message is seen to, its report goes where it was asked for, and a full queue is waited for. Otherwise
-        it is a subscriber, for whom a full queue drops.
+        routed: the message is seen to, its report goes where it was asked for, and a full queue is waited for.
+        Otherwise it is a subscriber, for whom a full queue drops.
         """
         cdef rd_kafka_message_t[DATAGRAMS] messages
         cdef rd_kafka_message_t* m

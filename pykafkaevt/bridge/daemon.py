@@ -66,7 +66,7 @@ class Bridge:
         self.sockets: list[socket.socket] = []
         self.subscribed: list[tuple[str, Any]] = []
         self.failed: BaseException | None = None
-        self.drops: dict[str, int] = {}
+        self.drops = 0  # of the kernel, as logged
         self.drops_due = 0.0
 
     @property
@@ -196,11 +196,13 @@ class Bridge:
 
     def log_drops(self) -> None:
         """What the kernel dropped since the last such line, at most one in DROPS_SECONDS."""
-        drops = {ingest.url: ingest.counts()["kernel_drops"] for ingest in self.all_ingests()}
-        if drops != self.drops and time.monotonic() >= self.drops_due:
+        drops: Counter[str] = Counter()
+        for ingest in self.all_ingests():
+            drops[ingest.url] += ingest.counts()["kernel_drops"]
+        if drops.total() > self.drops and time.monotonic() >= self.drops_due:
             self.drops_due = time.monotonic() + DROPS_SECONDS
-            self.drops = drops
-            logger.warning("the kernel dropped datagrams: a receive buffer was full", extra={"kernel_drops": drops})
+            self.drops = drops.total()
+            logger.warning("the kernel dropped datagrams: a receive buffer was full", extra={"kernel_drops": +drops})
 
     def all_ingests(self) -> list[Ingest]:
         """Those of all inputs."""
@@ -293,7 +295,9 @@ class Bridge:
         """The events seen so far, as OpenSIPS's MI command events_list."""
         for ingest in self.all_ingests():
             for name in ingest.counts()["events"]:
-                self.interface.publish_event(name)
+                # names beyond those that are counted each
+                if name != "(other)":
+                    self.interface.publish_event(name)
         return self.interface.events_list()
 
     def subscribers_list(self, event: str | None = None, socket: str | None = None) -> dict[str, Any]:

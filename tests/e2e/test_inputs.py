@@ -1,6 +1,7 @@
 """Inputs that end by themselves, and datagram inputs with several workers, as a user runs them."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -91,3 +92,20 @@ def test_workers_share_the_senders_and_lose_nothing(
     for record in consume(kafka, topic, 200 * len(senders), timeout=SECONDS):
         numbers[record.key().decode()].append(json.loads(record.value())["params"]["n"])
     assert numbers == {f"s{place}": list(range(200)) for place in range(len(senders))}
+
+
+def test_what_the_kernel_drops_is_counted_and_said(bridge: Callable[..., RunningBridge]) -> None:
+    (port,) = free_udp_ports(1)
+    running = bridge(
+        *(f"udp://127.0.0.1:{port}", "--receive-buffer", "4096", "--to", "kafka:embedded/t", "--log-format", "json")
+    )
+    running.process.send_signal(signal.SIGSTOP)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(500):
+            sender.sendto(b'{"method":"E"}', ("127.0.0.1", port))
+    running.process.send_signal(signal.SIGCONT)
+    running.wait_until(lambda: "the kernel dropped datagrams" in running.log.read_text())
+    running.drain(SECONDS)
+    ended = json.loads(running.log.read_text().splitlines()[-1])
+    assert 0 < ended["received"] < 500
+    assert ended["received"] + ended["kernel_drops"] == 500

@@ -52,6 +52,7 @@ def test_datagrams_over_udp_and_unix(
             udp.sendto(payload, ("127.0.0.1", port))
             unix.sendto(payload, path)
     running.drain(SECONDS)
+    assert "dropped" not in running.log.read_text()
     assert stored(consume, kafka, topic, 2 * len(EVENTS)) == Counter(2 * EVENTS)
 
 
