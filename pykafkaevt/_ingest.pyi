@@ -1,26 +1,10 @@
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import Buffer, Self, disjoint_base
 
-from pykafkaevt._producer import Producer
+from pykafkaevt._routes import Routes
 from pykafkaevt.errors import DeliveryError
-
-@disjoint_base
-class Routes:
-    @property
-    def targets(self) -> tuple[tuple[str, Producer, bool], ...]: ...
-    def __new__(
-        cls,
-        targets: Iterable[tuple[str, Producer, bool]],
-        *,
-        key_fields: Sequence[str] = ("callid", "call_id", "Call-ID"),
-        time_field: str | None = None,
-        headers: str = "none",
-        dead_letter: Producer | None = None,
-        subscribers: Iterable[tuple[str, Producer, bool]] = (),
-    ) -> Self: ...
-    def abandon(self) -> None: ...
 
 @disjoint_base
 class Ingest:

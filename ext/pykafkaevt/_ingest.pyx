@@ -10,28 +10,27 @@ from itertools import count as counting
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, strtod
 from libc.string cimport memcmp, memcpy, memset, strlen
 
 from pykafkaevt._client cimport (
-    Client, Topic, counter, counter_add, counter_add_shared, counter_get, counter_set, counters_error, room,
-    room_sequence, room_wait, topic_in_flight,
+    counter, counter_add, counter_add_shared, counter_get, counter_set, counters_error, room_sequence, room_wait,
 )
-from pykafkaevt._delivery cimport log_raised
 from pykafkaevt._hep cimport HEP_EVENT_ROOM, HEP_REASONS, HepEvent, hep_event, hep_reasons
 from pykafkaevt._json_scan cimport (
-    JSON_KEYS_MAX, JSON_OK, JSON_REASONS, JsonEvent, JsonName, JsonSlice, json_event_scan, json_reasons, json_unescape,
+    JSON_OK, JSON_REASONS, JsonEvent, JsonSlice, json_event_scan, json_reasons, json_unescape,
 )
-from pykafkaevt._librdkafka cimport delivery_error, table as api_table
-from pykafkaevt._producer cimport Producer
+from pykafkaevt._librdkafka cimport table as api_table
+from pykafkaevt._routes cimport (
+    HEADERS_BASIC, HEADERS_CLOUDEVENTS, HEADERS_NONE, Routes, Table, Target, enter, leave, matches, pace, tell_refused,
+)
 from pykafkaevt.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY, RD_KAFKA_PARTITION_UA, RD_KAFKA_RESP_ERR__QUEUE_FULL, RD_KAFKA_RESP_ERR_NO_ERROR,
     RD_KAFKA_VTYPE_HEADER, RD_KAFKA_VTYPE_KEY, RD_KAFKA_VTYPE_MSGFLAGS, RD_KAFKA_VTYPE_OPAQUE, RD_KAFKA_VTYPE_RKT,
-    RD_KAFKA_VTYPE_TIMESTAMP, RD_KAFKA_VTYPE_VALUE, rd_kafka_error_t, rd_kafka_message_t, rd_kafka_t, rd_kafka_vu_t,
-    rdkafka_api,
+    RD_KAFKA_VTYPE_TIMESTAMP, RD_KAFKA_VTYPE_VALUE, rd_kafka_error_t, rd_kafka_message_t, rd_kafka_vu_t, rdkafka_api,
 )
 
 from pykafkaevt._jsonrpc import dumps
@@ -70,8 +69,6 @@ cdef const rdkafka_api* api = api_table()
 cdef enum:
     DATAGRAMS = 256          # as in datagrams.h
     SOURCE_SIZE = 128
-    PACE = 20000             # records in flight above which reading waits for reports, as clients.PACE
-    PACE_MS = 10
     WAIT_MS = 50             # how long a wait for room goes on before it looks whether it still should
     KEPT = 8 << 20           # bytes a buffer may keep from batch to batch
     NAMES = 256              # different event names that are counted each for itself, and a quarter kept free
@@ -82,9 +79,6 @@ cdef enum:
     KIND_JSON = 0
     KIND_HEP = 1
     KIND_PLAIN = 2
-    HEADERS_NONE = 0
-    HEADERS_BASIC = 1
-    HEADERS_CLOUDEVENTS = 2
     # reasons behind those of the scanners
     TOO_LARGE = 0
     ABANDONED = 1
@@ -95,33 +89,6 @@ cdef enum:
 cdef const char* own_reasons[OWN_REASONS]
 own_reasons[:] = [b"too_large", b"abandoned", b"no_memory", b"refused"]
 cdef dict KINDS = {"json": KIND_JSON, "hep": KIND_HEP, "plain": KIND_PLAIN}
-cdef dict HEADERS = {"none": HEADERS_NONE, "basic": HEADERS_BASIC, "cloudevents": HEADERS_CLOUDEVENTS}
-
-# Where records go: a topic, and of its client what must be looked at without the GIL.
-cdef struct Target:
-    const char* pattern        # of event names, or a subscriber's event; borrowed from Routes.kept
-    PyObject* client           # borrowed from Routes.kept
-    Topic* topic
-    rd_kafka_t** rk
-    room* room
-    counter* entered           # Client.entered
-    bint* closing
-    counter* fatal
-    bint keyed
-    unsigned long long unpaced_at
-
-# What a batch is handled by; immutable but for `abandoned`.
-cdef struct Table:
-    Target* targets            # routes, then subscribers, then the dead letters' target
-    int routes
-    int subscribers
-    int dead_letter            # index, -1 without
-    JsonName* keys
-    size_t key_count
-    JsonName time
-    bint timed                 # the event's own time becomes the record's
-    int headers                # HEADERS_…
-    counter abandoned          # set: who waits for a target's room gives up and looks for newer routes
 
 # One message on its way.
 cdef struct Item:
@@ -160,30 +127,6 @@ cdef struct Newest:
     long long time_us
 
 
-cdef bint matches(const char* pattern, const char* name, size_t size) noexcept nogil:
-    """Whether a name fits a pattern of text, * (any characters, or none) and ? (one byte)."""
-    cdef const char* end = name + size
-    cdef const char* star = NULL
-    cdef const char* resume = NULL
-    while name < end:
-        if pattern[0] == c"*":
-            star = pattern
-            pattern += 1
-            resume = name
-        elif pattern[0] != 0 and (pattern[0] == c"?" or pattern[0] == name[0]):
-            pattern += 1
-            name += 1
-        elif star != NULL:
-            pattern = star + 1
-            resume += 1
-            name = resume
-        else:
-            return False
-    while pattern[0] == c"*":
-        pattern += 1
-    return pattern[0] == 0
-
-
 cdef long long time_of(JsonSlice text) noexcept nogil:
     """A number of s, ms, us or ns since 1970, told by its size, as microseconds; 0 for what is none."""
     cdef char[64] digits
@@ -203,109 +146,6 @@ cdef long long time_of(JsonSlice text) noexcept nogil:
     if value < 1e17:
         return <long long> value
     return <long long> (value / 1e3)
-
-
-cdef class Routes:
-    """Where events go: a snapshot that inputs share; a reload makes another.
-
-    targets: (pattern, Producer, keyed) in order, the first whose pattern (with * and ?) fits an event's name has it;
-    keyed: the record gets the event's key. subscribers: (event name, Producer, keyed), each has it too. key_fields:
-    the parameter whose value is the key, the first of these that is there; of SIP it is the Call-ID. time_field: the
-    parameter with the event's own time (s, ms, us or ns since 1970) for the record's timestamp; None: when it is
-    queued. headers: "none", "basic" (event, source, content-type) or "cloudevents" (in binary mode: the CloudEvents
-    Kafka protocol binding 1.0.2). dead_letter: the Producer that invalid messages go to.
-    """
-
-    cdef Table table
-    cdef list kept             # producers and bytes that the table points into
-    cdef readonly tuple targets
-
-    def __cinit__(
-        self, targets, *, key_fields=("callid", "call_id", "Call-ID"), time_field=None, headers="none",
-        dead_letter=None, subscribers=()
-    ):
-        cdef Table* t = &self.table
-        cdef list all_targets = [*targets, *subscribers]
-        cdef Py_ssize_t i
-        if len(key_fields) > JSON_KEYS_MAX:
-            raise ValueError(f"more than {JSON_KEYS_MAX} key fields")
-        if headers not in HEADERS:
-            raise ValueError(f"headers must be one of {', '.join(HEADERS)}, not {headers!r}")
-        self.targets = tuple(targets)
-        self.kept = []
-        t.routes = len(self.targets)
-        t.subscribers = len(all_targets) - t.routes
-        t.dead_letter = -1
-        if dead_letter is not None:
-            t.dead_letter = len(all_targets)
-            all_targets.append(("", dead_letter, False))
-        t.headers = HEADERS[headers]
-        t.targets = <Target*> calloc(max(len(all_targets), 1), sizeof(Target))
-        t.keys = <JsonName*> calloc(max(len(key_fields), 1), sizeof(JsonName))
-        if t.targets == NULL or t.keys == NULL:
-            raise MemoryError()
-        for i in range(len(all_targets)):
-            pattern, producer, keyed = all_targets[i]
-            self.fill(&t.targets[i], pattern, producer, keyed)
-        for i in range(len(key_fields)):
-            t.keys[i].name = self.text(key_fields[i])
-            t.keys[i].size = strlen(t.keys[i].name)
-        t.key_count = len(key_fields)
-        if time_field is not None:
-            t.timed = True
-            t.time.name = self.text(time_field)
-            t.time.size = strlen(t.time.name)
-
-    cdef const char* text(self, str text) except NULL:
-        cdef bytes encoded = text.encode()
-        self.kept.append(encoded)
-        return PyBytes_AS_STRING(encoded)
-
-    cdef int fill(self, Target* target, str pattern, Producer producer, bint keyed) except -1:
-        cdef Client client = producer.client
-        self.kept.append(producer)
-        producer.take_reports(call_back)
-        target.pattern = self.text(pattern)
-        target.client = <PyObject*> client
-        target.topic = producer.topic
-        target.rk = &client.rk
-        target.room = &client.reports.room
-        target.entered = &client.entered
-        target.closing = &client.closing
-        target.fatal = &client.reports.fatal
-        target.keyed = keyed
-        target.unpaced_at = <unsigned long long> -1
-        return 0
-
-    def __dealloc__(self):
-        free(self.table.targets)
-        free(self.table.keys)
-
-    def abandon(self) -> None:
-        """Have those that wait for room in these routes' queues give up, and route what they hold anew."""
-        counter_set(&self.table.abandoned, 1)
-
-
-cdef void call_back(const rd_kafka_message_t** messages, Py_ssize_t count) noexcept:
-    """The reports that on_report= asked for. The report_function of the targets' producers."""
-    cdef Py_ssize_t i
-    for i in range(count):
-        tell(messages[i]._private, messages[i].err)
-
-
-cdef void tell(void* tag, int code) noexcept:
-    on_report = <object> <PyObject*> tag
-    Py_DECREF(on_report)
-    try:
-        on_report(delivery_error(code, "") if code else None)
-    except BaseException:
-        log_raised("on_report", on_report)
-
-
-cdef void tell_refused(void* tag, int code) noexcept nogil:
-    if tag != NULL:
-        with gil:
-            tell(tag, code)
 
 
 cdef object numbers = counting(1)
@@ -578,7 +418,10 @@ cdef class Ingest:
             target = &table.targets[t]
             for i in range(n):
                 item = &self.items[i]
-                if item.value != NULL and matches(target.pattern, item.name, item.name_size):
+                if (
+                    item.value != NULL and item.name_size == target.pattern_size
+                    and memcmp(item.name, target.pattern, item.name_size) == 0
+                ):
                     chosen[count] = item
                     count += 1
             if count:
@@ -606,7 +449,7 @@ cdef class Ingest:
                 m.key, m.key_len = <void*> item.key, item.key_size
             m._private = item.tag if routed else NULL
         while done < n:
-            if not self.enter(target):
+            if not enter(target):
                 return False
             seen = room_sequence(target.room)
             if table.headers == HEADERS_NONE and not table.timed:
@@ -638,44 +481,17 @@ cdef class Ingest:
             if routed:
                 counter_add(&self.queued, queued)
             if done == n:
-                self.pace(target)
+                pace(target)
             elif routed:
                 room_wait(target.room, seen, WAIT_MS)
             else:
                 # a subscriber whose cluster is away holds up nobody
                 counter_add_shared(&target.topic.counts.dropped, n - done)
                 done = n
-            counter_add_shared(target.entered, <uint64_t> -1)
+            leave(target)
             if done < n and (counter_get(&self.aborting) or counter_get(&table.abandoned)):
                 return False
         return True
-
-    cdef bint enter(self, Target* target) noexcept nogil:
-        """Keep the target's client from being closed until `entered` is counted down; False when it is closed."""
-        cdef bint opened
-        while True:
-            counter_add_shared(target.entered, 1)
-            if not target.closing[0] and not counter_get(target.fatal):
-                return True
-            counter_add_shared(target.entered, <uint64_t> -1)
-            if target.closing[0]:
-                return False
-            # after a fatal error the next use opens the client anew
-            with gil:
-                opened = reopened(target)
-            if not opened:
-                return False
-
-    cdef void pace(self, Target* target) noexcept nogil:
-        """As Producer.pace: the queue does not outgrow the caches while reports come in."""
-        cdef unsigned long long seen
-        if topic_in_flight(target.topic) <= PACE:
-            return
-        seen = room_sequence(target.room)
-        if seen != target.unpaced_at:
-            room_wait(target.room, seen, PACE_MS)
-            if room_sequence(target.room) == seen:
-                target.unpaced_at = seen
 
     cdef int produce(
         self, Table* table, Target* target, Item* item, rd_kafka_message_t* message, const char* reason
@@ -748,7 +564,7 @@ cdef class Ingest:
             target = &table.targets[table.dead_letter]
             memset(&message, 0, sizeof(message))
             message.payload, message.len = <void*> item.data, item.size
-            if self.enter(target):
+            if enter(target):
                 code = self.produce(table, target, item, &message, reason)
                 # a flood of invalid messages holds up no valid one
                 if code == RD_KAFKA_RESP_ERR_NO_ERROR:
@@ -757,7 +573,7 @@ cdef class Ingest:
                     counter_add_shared(&target.topic.counts.dropped, 1)
                 else:
                     counter_add_shared(&target.topic.counts.rejected, 1)
-                counter_add_shared(target.entered, <uint64_t> -1)
+                leave(target)
         item.value = NULL
         item.target = -1
         return False
@@ -995,19 +811,6 @@ cdef int header(rd_kafka_vu_t* a, int n, const char* name, const char* value, si
     a[n].u.header.val = value
     a[n].u.header.size = size
     return n + 1
-
-
-cdef bint reopened(Target* target) noexcept:
-    """Have the client of a target open anew; False when it is closed."""
-    cdef Client client = <Client> target.client
-    try:
-        client.ready()
-    except Closed:
-        return False
-    except BaseException:
-        log_raised("opening anew", client)
-        return False
-    return True
 
 
 cdef int add(dict counts, const char* name, uint64_t count) except -1:

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from pykafkaevt._ingest import Routes
 from pykafkaevt._librdkafka import error_name
 from pykafkaevt._producer import Producer
+from pykafkaevt._routes import Routes
 from pykafkaevt.bridge.config import BridgeConfig
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.errors import DeliveryError

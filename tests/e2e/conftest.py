@@ -1,6 +1,5 @@
 """Programs around the bridge, each in the test's own folder and on free loopback ports, and the bridge itself."""
 
-import random
 import shutil
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.broker import PORTS, free_ports
+from tests.kafka.broker import free_ports
 
 START_SECONDS = 20
 STOP_SECONDS = 20
@@ -39,18 +38,7 @@ def require(*programs: str) -> None:
 
 def free_udp_ports(count: int) -> list[int]:
     """Choose `count` different loopback UDP ports on which nothing listens."""
-    ports: list[int] = []
-    with ExitStack() as held:
-        for port in random.sample(PORTS, len(PORTS)):
-            probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            ports.append(port)
-            if len(ports) == count:
-                return ports
-    raise OSError(f"no {count} free UDP ports in {PORTS}")
+    return free_ports(count, socket.SOCK_DGRAM)
 
 
 class Program:

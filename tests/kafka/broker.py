@@ -96,12 +96,12 @@ def java(heap: str, main: str, *arguments: str | Path) -> list[str | Path]:
     ]
 
 
-def free_ports(count: int) -> list[int]:
-    """Choose `count` different loopback ports of PORTS on which nothing listens."""
+def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
+    """Choose `count` different loopback ports of PORTS, of TCP or of UDP (SOCK_DGRAM), on which nothing listens."""
     ports: list[int] = []
     with ExitStack() as held:
         for port in random.sample(PORTS, len(PORTS)):
-            probe = held.enter_context(socket.socket())
+            probe = held.enter_context(socket.socket(type=kind))
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

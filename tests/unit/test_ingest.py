@@ -9,7 +9,8 @@ import time
 import pytest
 
 from pykafkaevt import Closed, Producer
-from pykafkaevt._ingest import Ingest, Routes
+from pykafkaevt._ingest import Ingest
+from pykafkaevt._routes import Routes
 
 KEYED = "g.linger.ms=0&g.enable.idempotence=false"
 
@@ -119,6 +120,7 @@ def test_the_first_pattern_that_fits_has_the_event_and_every_subscriber_too(prod
     for topic, expected in (("acc", names[:2]), ("one", ["E_X"]), ("end", ["E_CALL_END"]), ("sub", ["E_ACC_CDR"])):
         producers(topic).flush()
         assert [json.loads(value)["method"] for _, value in stored(topic, len(expected))] == expected
+    assert producers("literal").stats().queued == 0
     counts = ingest.counts()
     assert (counts["queued"], counts["unrouted"], counts["invalid"]) == (4, 3, 0)
     assert counts["events"] == dict.fromkeys(names, 1)
