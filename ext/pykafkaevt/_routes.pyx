@@ -1,4 +1,4 @@
-"""Where the bridge's messages go: routes by event name, subscribers, dead letters; and how they are used without the GIL."""
+"""Where the bridge's messages go: routes by event name, subscribers, dead letters; used without the GIL."""
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject
