@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 import orjson
@@ -63,7 +63,6 @@ class Bridge:
         self.reloading = threading.Event()
         self.wake = threading.Event()
         self.threads: list[threading.Thread] = []
-        self.sockets: list[socket.socket] = []
         self.subscribed: list[tuple[str, Any]] = []
         self.failed: BaseException | None = None
         self.drops = 0  # of the kernel, as logged
@@ -111,7 +110,7 @@ class Bridge:
         if number == signal.SIGHUP:
             self.reloading.set()
         elif self.ending.is_set():
-            self.abort()
+            self.give_up()
         else:
             self.ending.set()
         self.wake.set()
@@ -220,17 +219,21 @@ class Bridge:
         return dict(totals)
 
     def drain(self) -> int:
-        """Take what the kernel holds, deliver what is queued, within the time there is; say what was not."""
+        """Take what the kernel holds, deliver what is queued, within the time there is; say what was not.
+
+        Half of the time is for taking, so that a sender that never pauses leaves some for the acknowledgements.
+        """
         self.draining = True
         self.ready = False
         notify("STOPPING=1")
-        end = time.monotonic() + self.config.drain
+        taken = time.monotonic() + self.config.drain / 2
+        end = taken + self.config.drain / 2
         logger.info("draining", extra={"seconds": self.config.drain})
         self.streams.stop()
         for ingest in self.all_ingests():
             ingest.stop()
         for thread in self.threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, taken - time.monotonic()))
         if self.streams.listeners:
             time.sleep(SETTLING)
         self.abort()
@@ -248,6 +251,13 @@ class Bridge:
         """Wait for room no longer: what no queue takes is counted as abandoned."""
         for ingest in self.all_ingests():
             ingest.abort()
+
+    def give_up(self) -> None:
+        """Fail at once what is not acknowledged: from the signal handler."""
+        self.abort()
+        for target in self.targets.taken:
+            with suppress(Closed):
+                target.producer.client.purge()
 
     # Routes
 

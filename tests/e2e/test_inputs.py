@@ -5,10 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Message
@@ -109,3 +112,47 @@ def test_what_the_kernel_drops_is_counted_and_said(bridge: Callable[..., Running
     ended = json.loads(running.log.read_text().splitlines()[-1])
     assert 0 < ended["received"] < 500
     assert ended["received"] + ended["kernel_drops"] == 500
+
+
+def test_a_sender_that_never_pauses_does_not_keep_the_bridge_from_draining(
+    bridge: Callable[..., RunningBridge],
+) -> None:
+    (port,) = free_udp_ports(1)
+    running = bridge(*(f"udp://127.0.0.1:{port}", "--drain", "4", "--to", "kafka:embedded/t", "--log-format", "json"))
+    ended = threading.Event()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while not ended.is_set():
+                sender.sendto(b'{"method":"E"}', ("127.0.0.1", port))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        time.sleep(1)
+        running.drain(SECONDS)
+    finally:
+        ended.set()
+        thread.join()
+    last = json.loads(running.log.read_text().splitlines()[-1])
+    assert last["queued"] == last["delivered"] > 0
+    assert (last["failed"], last["lost"]) == (0, 0)
+
+
+def test_a_second_signal_gives_up_at_once(bridge: Callable[..., RunningBridge], broker: Any) -> None:
+    (port,) = free_udp_ports(1)
+    running = bridge(
+        *(f"udp://127.0.0.1:{port}", "--drain", "600", "--to", f"kafka:{broker.bootstrap_servers}/t"),
+        *("--log-format", "json"),
+    )
+    broker.stop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(10):
+            sender.sendto(b'{"method":"E"}', ("127.0.0.1", port))
+    running.process.terminate()
+    running.wait_until(lambda: '"draining"' in running.log.read_text())
+    time.sleep(0.5)
+    running.process.terminate()
+    assert running.process.wait(SECONDS) == 1
+    last = json.loads(running.log.read_text().splitlines()[-1])
+    assert (last["message"], last["queued"], last["delivered"], last["failed"]) == ("ended", 10, 0, 10)
