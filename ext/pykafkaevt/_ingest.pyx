@@ -103,6 +103,7 @@ cdef struct Item:
     long long time_us            # since 1970, 0 for now
     int target                   # index in the table, -1 when it is invalid or goes nowhere
     int place                    # in the datagrams
+    bint cut                     # the datagram was longer than its buffer
     void* tag                    # a reference to the callable that wants the report, or NULL
 
 cdef struct Counted:
@@ -331,7 +332,7 @@ cdef class Ingest:
         cdef int reason
         item.target = 0
         item.time_us = 0
-        if item.size > self.max_size:
+        if item.size > self.max_size or item.cut:
             return self.reject_for(table, item, TOO_LARGE)
         if self.kind == KIND_HEP:
             reason = hep_event(item.data, item.size, self.raw, self.buffer + self.used, &packet)
@@ -705,9 +706,7 @@ cdef class Ingest:
                 for i in range(n):
                     self.items[i].data = <const char*> d.parts[i].iov_base
                     self.items[i].size = d.headers[i].msg_len
-                    # more than a buffer holds is cut: too large by whatever limit
-                    if d.headers[i].msg_hdr.msg_flags & MSG_TRUNC:
-                        self.items[i].size = max(self.items[i].size, self.max_size + 1)
+                    self.items[i].cut = d.headers[i].msg_hdr.msg_flags & MSG_TRUNC != 0
                     self.items[i].place = i
                     self.items[i].tag = NULL
                 if n:

@@ -264,6 +264,26 @@ def test_datagrams_arrive_in_order_and_stop_takes_what_the_kernel_holds(producer
     one.close()
 
 
+def test_a_datagram_longer_than_a_buffer_is_too_large_and_dead_lettered_as_far_as_it_is_there(
+    producers, stored, tmp_path
+):
+    routes = Routes([("*", producers("t"), True)], dead_letter=producers("dead"))
+    ingest = Ingest("json", "u", routes, max_size=1 << 24)
+    path, message = str(tmp_path / "s"), event("E", text="x" * 100_000)
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
+        one.bind(path)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 50_000))
+        sender.sendto(message, path)
+        ingest.stop()
+        ingest.receive(one.fileno())
+    assert ingest.counts()["reasons"] == {"too_large": 1}
+    producers("dead").flush()
+    assert stored("dead", 1) == [(None, message[:65536])]
+
+
 def test_drops_of_the_kernel_are_counted(producers):
     ingest = Ingest("json", "u", Routes([("*", producers("t"), True)]))
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
