@@ -56,7 +56,7 @@ class Bridge:
         self.interface = EventInterface()
         self.pool = ClientPool(None, {"on_error": log_error})
         self.ingests: dict[Input, list[Ingest]] = {}
-        self.retired = Retired()
+        self.retired = Retired()  # under `changing`
         self.changing = threading.RLock()  # held while routes change
         self.raising = threading.Lock()  # held while mi is fed
         self.ending = threading.Event()
@@ -123,7 +123,7 @@ class Bridge:
     def open_inputs(self, stack: ExitStack) -> None:
         """Bind the datagram inputs, and make their threads."""
         for source in self.config.inputs:
-            if source.scheme not in ("udp", "unix", "hep"):
+            if source.transport not in ("udp", "unix"):
                 continue
             kind = "hep" if source.scheme == "hep" else "json"
             opened = open_sockets(source, self.config.workers, self.config.receive_buffer)

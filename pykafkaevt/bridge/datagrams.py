@@ -16,7 +16,7 @@ from pykafkaevt.errors import ConfigError
 
 logger = logging.getLogger("pykafkaevt.bridge")
 
-RECEIVE_SECONDS: Final = 0.1  # that stopping may take to be seen
+RECEIVE_US: Final = 100_000  # microseconds that stopping may take to be seen
 # Linux's numbers; Python's socket module has no names for them
 SO_RCVBUFFORCE: Final = 33
 SO_RXQ_OVFL: Final = 40
@@ -86,6 +86,4 @@ def prepare(one: socket.socket, source: Input, receive_buffer: int) -> None:
             receive_buffer,
         )
     one.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
-    seconds = int(RECEIVE_SECONDS)
-    microseconds = round((RECEIVE_SECONDS - seconds) * 1_000_000)
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, microseconds))
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, RECEIVE_US))

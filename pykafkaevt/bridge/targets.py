@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -72,12 +71,10 @@ class Targets:
             time_field=self.config.time_field,
             headers=self.config.headers,
             dead_letter=None if self.dead_letter is None else self.dead_letter.producer,
-            subscribers=[(name, one.producer, one.socket.key is not None) for name, one in self.subscriptions()],
+            subscribers=[
+                (name, one.producer, one.socket.key is not None) for name, one in self.interface.subscriptions()
+            ],
         )
-
-    def subscriptions(self) -> list[tuple[str, Any]]:
-        """(event name, Subscription) of every subscriber."""
-        return self.interface.subscriptions()
 
     def close(self) -> None:
         """Give the producers back; they deliver what they hold."""
@@ -115,29 +112,26 @@ def trouble(statistics: dict[str, Any]) -> str | None:
 
 
 class Retired:
-    """Targets and routes of before a reload: closed when no input uses them any more."""
+    """Targets and routes of before a reload: closed when no input uses them any more. For one thread at a time."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.waiting: list[tuple[float, Routes, Targets | None]] = []
 
     def add(self, due: float, routes: Routes, targets: Targets | None) -> None:
         """due: time.monotonic() at which those that wait for the old targets give up and go by the new ones."""
-        with self.lock:
-            self.waiting.append((due, routes, targets))
+        self.waiting.append((due, routes, targets))
 
     def sweep(self, now: float, ingests: list[Any]) -> None:
         """Close what is not in use."""
-        with self.lock:
-            waiting, self.waiting = self.waiting, []
-            for due, routes, targets in waiting:
-                if now > due:
-                    routes.abandon()
-                # every input is asked: an answer of no lets it go of them
-                if sum(ingest.uses(routes) for ingest in ingests):
-                    self.waiting.append((due, routes, targets))
-                elif targets is not None:
-                    targets.close()
+        waiting, self.waiting = self.waiting, []
+        for due, routes, targets in waiting:
+            if now > due:
+                routes.abandon()
+            # every input is asked: an answer of no lets it go of them
+            if sum(ingest.uses(routes) for ingest in ingests):
+                self.waiting.append((due, routes, targets))
+            elif targets is not None:
+                targets.close()
 
 
 def log_error(error: DeliveryError) -> None:

@@ -317,14 +317,20 @@ def test_new_routes_hold_from_the_next_message_on(producers, stored):
         assert [key for key, _ in stored(topic, 1)] == [key]
 
 
+def feeding(ingest, count, received):
+    """A thread that feeds events with the Call-IDs 0, 1, …, of which so many were received."""
+    thread = threading.Thread(target=lambda: [ingest.feed(event("E", callid=str(n))) for n in range(count)])
+    thread.start()
+    while ingest.counts()["received"] < received:
+        time.sleep(0.01)
+    return thread
+
+
 def test_who_waits_for_a_target_that_is_away_goes_by_the_new_routes(producers, stored):
     away = Producer("kafka:127.0.0.1:1/t?g.queue.buffering.max.messages=2&g.log_level=0")
     before, after = Routes([("*", away, True)]), Routes([("*", producers("t"), True)])
     ingest = Ingest("json", "u", before)
-    thread = threading.Thread(target=lambda: [ingest.feed(event("E", callid=str(n))) for n in range(5)])
-    thread.start()
-    while ingest.counts()["received"] < 3:
-        time.sleep(0.01)
+    thread = feeding(ingest, 5, 3)
     ingest.set_routes(after)
     assert ingest.uses(before)
     before.abandon()
@@ -340,10 +346,7 @@ def test_who_waits_for_a_target_that_is_away_goes_by_the_new_routes(producers, s
 def test_abort_ends_waiting_and_what_no_queue_took_is_counted():
     with Producer("kafka:127.0.0.1:1/t?g.queue.buffering.max.messages=1&g.log_level=0") as away:
         ingest = Ingest("json", "u", Routes([("*", away, True)]))
-        thread = threading.Thread(target=lambda: [ingest.feed(event("E")) for _ in range(2)])
-        thread.start()
-        while ingest.counts()["received"] < 2:
-            time.sleep(0.01)
+        thread = feeding(ingest, 2, 2)
         ingest.abort()
         thread.join(10)
         counts = ingest.counts()
@@ -357,10 +360,7 @@ def test_closing_a_producer_ends_the_wait_for_its_room(producers, stored):
     away = Producer("kafka:127.0.0.1:1/t?g.queue.buffering.max.messages=1&g.log_level=0")
     before, after = Routes([("*", away, True)]), Routes([("*", producers("t"), True)])
     ingest = Ingest("json", "u", before)
-    thread = threading.Thread(target=lambda: [ingest.feed(event("E", callid=str(n))) for n in range(3)])
-    thread.start()
-    while ingest.counts()["received"] < 2:
-        time.sleep(0.01)
+    thread = feeding(ingest, 3, 2)
     ingest.set_routes(after)
     away.close(0)
     thread.join(10)
