@@ -91,6 +91,7 @@ sanitize: build ## serializer and socket parser on random bytes under ASan and U
 .PHONY: clean
 clean: ## remove all that was made
 	@echo "== clean"
-	rm -rf $(VENV) build dist *.egg-info pykafkaevt/*.so tests/kafka/libs benchmarks/peers/build benchmarks/bridge/build
+	rm -rf $(VENV) build dist *.egg-info tests/kafka/libs benchmarks/peers/build benchmarks/bridge/build
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find pykafkaevt -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,18 +6,19 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 SOURCES = Path("ext/pykafkaevt")
+ROOMS = ("jsonrpc", "sip", "kafka", "bridge")
 
 setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"pykafkaevt.{source.stem}",
+                ".".join(("pykafkaevt", *source.relative_to(SOURCES).with_suffix("").parts)),
                 [str(source)],
-                include_dirs=[str(SOURCES)],
-                depends=[str(header) for header in sorted(SOURCES.glob("*.h"))],
+                include_dirs=[str(SOURCES / room) for room in ROOMS],
+                depends=[str(header) for header in sorted(SOURCES.rglob("*.h"))],
                 extra_compile_args=["-O3", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden"],
             )
-            for source in sorted(SOURCES.glob("*.pyx"))
+            for source in sorted(SOURCES.rglob("*.pyx"))
         ],
         include_path=["ext"],
         build_dir="build/cython",

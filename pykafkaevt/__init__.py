@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pykafkaevt._jsonrpc import SKIP, EventTemplate, RawJSON, dumps
-from pykafkaevt._sip import call_id
 from pykafkaevt.errors import (
     Closed,
     ConfigError,
@@ -18,16 +16,18 @@ from pykafkaevt.errors import (
     SerializeTypeError,
     SocketError,
 )
+from pykafkaevt.jsonrpc.template import SKIP, EventTemplate, RawJSON, dumps
+from pykafkaevt.sip.message import call_id
 from pykafkaevt.sockets import KafkaSocket, parse_broker_id, parse_socket
 
 if TYPE_CHECKING:
-    from pykafkaevt._connector import KafkaReport
-    from pykafkaevt._delivery import DeliveryBatch, DeliveryReport
-    from pykafkaevt._events import Event
     from pykafkaevt.async_producer import AsyncProducer
-    from pykafkaevt.connector import Connector
+    from pykafkaevt.connector import KafkaReport
+    from pykafkaevt.connectors import Connector
     from pykafkaevt.embedded import EmbeddedBroker
+    from pykafkaevt.event import Event
     from pykafkaevt.events import EventInterface, EventStats
+    from pykafkaevt.kafka.delivery import DeliveryBatch, DeliveryReport
     from pykafkaevt.producer import Producer, ProducerStats
 
 __version__ = "0.1.0"
@@ -66,14 +66,14 @@ __all__ = [
 # What needs librdkafka is imported when it is first used: the rest works where none can be loaded.
 _ENGINE = {
     "AsyncProducer": "async_producer",
-    "Connector": "connector",
-    "DeliveryBatch": "_delivery",
-    "DeliveryReport": "_delivery",
+    "Connector": "connectors",
+    "DeliveryBatch": "kafka.delivery",
+    "DeliveryReport": "kafka.delivery",
     "EmbeddedBroker": "embedded",
-    "Event": "_events",
+    "Event": "event",
     "EventInterface": "events",
     "EventStats": "events",
-    "KafkaReport": "_connector",
+    "KafkaReport": "connector",
     "Producer": "producer",
     "ProducerStats": "producer",
 }

@@ -8,9 +8,9 @@ from itertools import repeat
 from types import TracebackType
 from typing import Any
 
-from pykafkaevt._delivery import DeliveryBatch, DeliveryReport, batch_of_rows
-from pykafkaevt._jsonrpc import EventTemplate
 from pykafkaevt.errors import DeliveryError, QueueFull
+from pykafkaevt.jsonrpc.template import EventTemplate
+from pykafkaevt.kafka.delivery import DeliveryBatch, DeliveryReport, batch_of_rows
 from pykafkaevt.producer import CLOSE_TIMEOUT, Producer, ProducerStats
 from pykafkaevt.sockets import KafkaSocket
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pykafkaevt import _producer, embedded
-from pykafkaevt._client import Client
+from pykafkaevt import embedded
+from pykafkaevt.kafka import producer as _producer
+from pykafkaevt.kafka.client import Client
 from pykafkaevt.sockets import Cluster, KafkaSocket
 
 PACE = 20_000  # records in flight: at 300 bytes each about what the caches hold

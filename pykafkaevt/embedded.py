@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Final
 
-from pykafkaevt._mock import MockCluster
+from pykafkaevt.kafka.mock import MockCluster
 from pykafkaevt.sockets import KafkaSocket
 
 EMBEDDED: Final = "embedded"  # the broker name that means "in this process"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from pykafkaevt._delivery import DeliveryReport
-from pykafkaevt._events import Event, Subscription, call_reports
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.errors import Closed, EventError
+from pykafkaevt.event import Event, Subscription, call_reports
+from pykafkaevt.kafka.delivery import DeliveryReport
 from pykafkaevt.producer import CLOSE_TIMEOUT
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pykafkaevt import _producer
-from pykafkaevt._delivery import DeliveryBatch
 from pykafkaevt.clients import PACE, open_client
 from pykafkaevt.errors import DeliveryError
+from pykafkaevt.kafka import producer as compiled
+from pykafkaevt.kafka.delivery import DeliveryBatch
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 CLOSE_TIMEOUT = 30.0  # seconds
@@ -43,7 +43,7 @@ class ProducerStats(NamedTuple):
     errors: dict[int, int]
 
 
-class Producer(_producer.Producer):
+class Producer(compiled.Producer):
     """Records and events into the topic of a Kafka socket, over one connection pool; a context manager.
 
     socket: `kafka:brokers/topic?g.prop=v&t.prop=v` or a KafkaSocket; connecting is lazy, so no broker need be there

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias, final
 
-from pykafkaevt import _socket
-from pykafkaevt._socket import is_secret
+from pykafkaevt import socket_text
+from pykafkaevt.socket_text import is_secret
 
 __all__ = ["Cluster", "KafkaSocket", "is_secret", "parse_broker_id", "parse_socket"]
 
@@ -46,7 +46,7 @@ class KafkaSocket:
 
     def __init__(self, text: str) -> None:
         """text: the socket, with or without its `kafka:`. Raises SocketError."""
-        self._fields = _socket.parse(_exact(text))
+        self._fields = socket_text.parse(_exact(text))
         self._meaning = None
 
     @property
@@ -136,7 +136,7 @@ def parse_broker_id(text: str) -> tuple[str, KafkaSocket]:
 
     Raises SocketError, its position being an offset in the whole text, TypeError when text is no str.
     """
-    broker_id, fields = _socket.parse_broker_id(_exact(text))
+    broker_id, fields = socket_text.parse_broker_id(_exact(text))
     socket = KafkaSocket.__new__(KafkaSocket)
     socket._fields = fields
     socket._meaning = None

@@ -19,7 +19,7 @@
 enum {
     FAILED = 1,
     USAGE = 2,
-    BATCH = 256, /* DATAGRAMS of ext/pykafkaevt/datagrams.h */
+    BATCH = 256, /* DATAGRAMS of ext/pykafkaevt/bridge/datagrams.h */
     ROOM = 2048,
     RECEIVE_BUFFER = 8 << 20,
     PATIENCE = 30, /* s, for the first datagram */

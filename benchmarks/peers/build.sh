@@ -7,7 +7,7 @@ read -ra compiler <<<"${CC:-cc}"
 mkdir -p build
 
 echo "peers: c"
-"${compiler[@]}" -std=c11 -D_GNU_SOURCE -O3 -Wall -Wextra -Werror -pthread -I../../ext/pykafkaevt \
+"${compiler[@]}" -std=c11 -D_GNU_SOURCE -O3 -Wall -Wextra -Werror -pthread -I../../ext/pykafkaevt/kafka \
     c/producer.c -o build/c -ldl
 
 if command -v go >/dev/null; then

@@ -87,7 +87,7 @@ def run(name: str, spec: Spec) -> dict[str, Any]:
 
 def peer_command(name: str, spec: Spec) -> list[str]:
     """The command line of one of our programs."""
-    from pykafkaevt._librdkafka import library_path  # noqa: PLC0415
+    from pykafkaevt.kafka.library import library_path  # noqa: PLC0415
 
     socket = KafkaSocket(spec["socket"])
     settings = dict(spec["settings"])

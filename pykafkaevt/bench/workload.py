@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pykafkaevt._jsonrpc import EventTemplate
+from pykafkaevt.jsonrpc.template import EventTemplate
 
 EVENT = "E_SIP"
 FIELDS = ("method", "callid", "cseq", "from_uri", "to_uri", "src_ip", "src_port", "dst_ip", "dst_port", "time")

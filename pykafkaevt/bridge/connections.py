@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from pykafkaevt._hep import HepSplitter
-from pykafkaevt._json_scan import Splitter, scan_event
 from pykafkaevt.bridge.config import Input
 from pykafkaevt.errors import Closed, DeliveryError
+from pykafkaevt.jsonrpc.scan import Splitter, scan_event
+from pykafkaevt.sip.hep import HepSplitter
 
 if TYPE_CHECKING:
-    from pykafkaevt._ingest import Ingest
+    from pykafkaevt.bridge.ingest import Ingest
 
 logger = logging.getLogger("pykafkaevt.bridge")
 

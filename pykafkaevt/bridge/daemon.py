@@ -17,16 +17,16 @@ import orjson
 from sdnotify import SystemdNotifier  # type: ignore[import-untyped]
 
 from pykafkaevt import __version__
-from pykafkaevt._ingest import Ingest
-from pykafkaevt._jsonrpc import dumps
 from pykafkaevt.bridge.config import BridgeConfig, Input
 from pykafkaevt.bridge.control import Control
 from pykafkaevt.bridge.datagrams import open_sockets
+from pykafkaevt.bridge.ingest import Ingest
 from pykafkaevt.bridge.streams import Streams
 from pykafkaevt.bridge.targets import Retired, Targets, log_error
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.errors import Closed, Error, EventError
 from pykafkaevt.events import EventInterface
+from pykafkaevt.jsonrpc.template import dumps
 
 logger = logging.getLogger("pykafkaevt.bridge")
 

@@ -27,7 +27,7 @@ from pykafkaevt.capture import Datagram, read_capture
 from pykafkaevt.errors import Closed, ConfigError
 
 if TYPE_CHECKING:
-    from pykafkaevt._ingest import Ingest
+    from pykafkaevt.bridge.ingest import Ingest
 
 logger = logging.getLogger("pykafkaevt.bridge")
 

@@ -7,13 +7,13 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from pykafkaevt._librdkafka import error_name
-from pykafkaevt._producer import Producer
-from pykafkaevt._routes import Routes
 from pykafkaevt.bridge.config import BridgeConfig
+from pykafkaevt.bridge.routes import Routes
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.errors import DeliveryError
 from pykafkaevt.events import EventInterface
+from pykafkaevt.kafka.library import error_name
+from pykafkaevt.kafka.producer import Producer
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 logger = logging.getLogger("pykafkaevt.bridge")

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from pykafkaevt._sip import headers
 from pykafkaevt.capture import read_capture
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
 from pykafkaevt.cli.call_order import CALL_ID, FIELDS, CallOrder, Row, renamed
 from pykafkaevt.cli.display import error_words, printable
+from pykafkaevt.sip.message import headers
 from pykafkaevt.sockets import KafkaSocket
 
 if TYPE_CHECKING:

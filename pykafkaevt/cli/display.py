@@ -16,6 +16,6 @@ def printable(data: bytes | str) -> str:
 
 def error_words(code: int) -> str:
     """A librdkafka error code in words, with its name and number."""
-    from pykafkaevt._librdkafka import error_name, error_text  # noqa: PLC0415
+    from pykafkaevt.kafka.library import error_name, error_text  # noqa: PLC0415
 
     return f"{error_text(code)} ({error_name(code)}, {code})"

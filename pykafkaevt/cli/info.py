@@ -41,11 +41,11 @@ def gather() -> tuple[dict[str, Any], str | None]:
         "confluent-kafka": installed("confluent-kafka"),
         "orjson": installed("orjson"),
     }
-    from pykafkaevt._jsonrpc import simd  # noqa: PLC0415
+    from pykafkaevt.jsonrpc.template import simd  # noqa: PLC0415
 
     parts["simd"] = simd()
     try:
-        from pykafkaevt._librdkafka import MINIMUM_VERSION, library_path, library_version  # noqa: PLC0415
+        from pykafkaevt.kafka.library import MINIMUM_VERSION, library_path, library_version  # noqa: PLC0415
     except ImportError as error:
         failure = str(error)
         parts["librdkafka"] = None

@@ -15,8 +15,12 @@ from array import array
 
 import orjson
 
-from pykafkaevt import _hep, _json_scan, _jsonrpc, _sip, _socket
+from pykafkaevt import socket_text as _socket
 from pykafkaevt.errors import SerializeError, SerializeTypeError, SocketError
+from pykafkaevt.jsonrpc import scan as _json_scan
+from pykafkaevt.jsonrpc import template as _jsonrpc
+from pykafkaevt.sip import hep as _hep
+from pykafkaevt.sip import message as _sip
 
 POLICIES = ["replace", "strict", "latin-1"]
 

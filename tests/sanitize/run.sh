@@ -10,7 +10,7 @@ python=${PYTHON:-.venv/bin/python}
 seed=${1:-$RANDOM$RANDOM}
 rounds=${2:-30000}
 out=build/sanitize
-modules=(_jsonrpc _socket _sip _json_scan _hep)
+modules=(jsonrpc/template socket_text sip/message jsonrpc/scan sip/hep)
 
 ask() { "$python" -c "import sysconfig; print(sysconfig.$1)"; }
 read -ra compiler <<<"${CC:-$(ask 'get_config_var("CC")')}"
@@ -22,12 +22,12 @@ if [ ! -e "$libasan" ]; then
     exit 1
 fi
 sanitized=("${compiler[@]}" -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
-    -std=c11 -D_GNU_SOURCE -pthread -Iext/pykafkaevt)
+    -std=c11 -D_GNU_SOURCE -pthread -Iext/pykafkaevt/jsonrpc -Iext/pykafkaevt/sip -Iext/pykafkaevt/kafka)
 
 # The package of these modules alone: an __init__ that imports nothing, and the exceptions they raise.
 rm -rf "$out"
-mkdir -p "$out/pykafkaevt"
-: >"$out/pykafkaevt/__init__.py"
+mkdir -p "$out/pykafkaevt/jsonrpc" "$out/pykafkaevt/sip"
+touch "$out/pykafkaevt/__init__.py" "$out/pykafkaevt/jsonrpc/__init__.py" "$out/pykafkaevt/sip/__init__.py"
 cp pykafkaevt/errors.py "$out/pykafkaevt/"
 
 # setup.py translates to C whatever it is asked for, with the directives that the package is built with.
@@ -49,7 +49,7 @@ done <<'PROGRAMS'
 escape
 escape -DJSON_SCALAR
 counters
-room
+event_count
 PROGRAMS
 
 # malloc instead of Python's arenas: each object has the sanitizer's red zones around it. An endless loop ends too.

@@ -13,7 +13,8 @@ PROGRAMS = Path(__file__).parent / "kernel"
 HEADERS = PROGRAMS.parents[2] / "ext" / "pykafkaevt"
 FLAGS = [
     *("-std=c11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror", "-pthread"),
-    *(f"-I{HEADERS}", "-isystem", sysconfig.get_path("include")),
+    *(f"-I{room}" for room in sorted(HEADERS.iterdir()) if room.is_dir()),
+    *("-isystem", sysconfig.get_path("include")),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykafkaevt import _jsonrpc
+from pykafkaevt.jsonrpc import template
 
 SECONDS = 120
 
@@ -27,7 +27,7 @@ def run(program):
 
 
 def test_escaping_utf8_and_integers_as_the_package_is_built(compile_c):
-    assert run(compile_c("escape")) == _jsonrpc.simd()
+    assert run(compile_c("escape")) == template.simd()
 
 
 def test_escaping_utf8_and_integers_without_vector_instructions(compile_c):
@@ -36,15 +36,15 @@ def test_escaping_utf8_and_integers_without_vector_instructions(compile_c):
 
 def test_vector_instructions_are_used_where_the_processor_has_them():
     expected = {"x86_64": "sse2", "AMD64": "sse2", "aarch64": "neon", "arm64": "neon"}
-    assert _jsonrpc.simd() == expected.get(platform.machine(), "scalar")
+    assert template.simd() == expected.get(platform.machine(), "scalar")
 
 
 def test_counters_and_histogram(compile_c):
     run(compile_c("counters"))
 
 
-def test_waiting_for_room(compile_c):
-    run(compile_c("room"))
+def test_waiting_on_the_event_count(compile_c):
+    run(compile_c("event_count"))
 
 
 @pytest.fixture(scope="session")

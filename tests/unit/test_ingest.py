@@ -9,8 +9,8 @@ import time
 import pytest
 
 from pykafkaevt import Closed, Producer
-from pykafkaevt._ingest import Ingest
-from pykafkaevt._routes import Routes
+from pykafkaevt.bridge.ingest import Ingest
+from pykafkaevt.bridge.routes import Routes
 
 KEYED = "g.linger.ms=0&g.enable.idempotence=false"
 

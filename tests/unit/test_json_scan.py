@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pykafkaevt import dumps
-from pykafkaevt._json_scan import Splitter, scan_event
+from pykafkaevt.jsonrpc.scan import Splitter, scan_event
 
 DEPTH = 128
 KEYS = ("callid", "call_id", "Call-ID")

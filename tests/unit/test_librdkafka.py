@@ -7,12 +7,12 @@ import sys
 import confluent_kafka
 import pytest
 
-from pykafkaevt import _librdkafka
+from pykafkaevt.kafka import library
 
 
 def load(path):
     """What importing pykafkaevt says with this PYKAFKAEVT_LIBRDKAFKA."""
-    script = "import pykafkaevt._librdkafka as l; print(l.library_path(), l.library_version())"
+    script = "import pykafkaevt.kafka.library as l; print(l.library_path(), l.library_version())"
     return subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYKAFKAEVT_LIBRDKAFKA": str(path), "LC_ALL": "C"},
@@ -31,8 +31,8 @@ def compiled(folder, text):
 
 
 def test_the_wheels_library_is_the_one_loaded():
-    assert "confluent_kafka" in _librdkafka.library_path()
-    assert _librdkafka.library_version() == confluent_kafka.libversion()[0]
+    assert "confluent_kafka" in library.library_path()
+    assert library.library_version() == confluent_kafka.libversion()[0]
 
 
 def test_it_is_found_without_importing_confluent_kafka():
@@ -43,10 +43,10 @@ def test_it_is_found_without_importing_confluent_kafka():
 
 def test_the_environment_comes_first(tmp_path):
     link = tmp_path / "chosen.so"
-    link.symlink_to(_librdkafka.library_path())
+    link.symlink_to(library.library_path())
     done = load(link)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[1] == _librdkafka.library_version()
+    assert done.stdout.split()[1] == library.library_version()
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,5 @@ def test_what_was_tried_and_why_it_failed_is_named(tmp_path, text, reason):
 
 @pytest.mark.parametrize(("code", "name"), [(0, "NO_ERROR"), (-184, "_QUEUE_FULL"), (10, "MSG_SIZE_TOO_LARGE")])
 def test_error_codes_have_librdkafkas_names(code, name):
-    assert _librdkafka.error_name(code) == name
-    assert _librdkafka.error_text(code)
+    assert library.error_name(code) == name
+    assert library.error_text(code)

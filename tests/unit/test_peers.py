@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pykafkaevt import _librdkafka
+from pykafkaevt.kafka import library
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
@@ -25,10 +25,10 @@ def peer(tmp_path_factory):
     program = tmp_path_factory.mktemp("peers") / "c"
     flags = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror", "-pthread"]
     source = ROOT / "benchmarks" / "peers" / "c" / "producer.c"
-    subprocess.run([*compiler, *flags, f"-I{ROOT}/ext/pykafkaevt", source, "-o", program, "-ldl"], check=True)
+    subprocess.run([*compiler, *flags, f"-I{ROOT}/ext/pykafkaevt/kafka", source, "-o", program, "-ldl"], check=True)
 
     def run(*options):
-        command = [program, "--bootstrap", "embedded", "--librdkafka", _librdkafka.library_path(), *options]
+        command = [program, "--bootstrap", "embedded", "--librdkafka", library.library_path(), *options]
         return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
 
     return run

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykafkaevt._sip import SipHeaders, call_id, headers
+from pykafkaevt.sip.message import SipHeaders, call_id, headers
 
 INVITE = b"INVITE sip:bob@biloxi.com SIP/2.0\r\n"
 

@@ -22,7 +22,7 @@
 
 #include "counters.h"
 #include "librdkafka_loader.h"
-#include "room.h"
+#include "event_count.h"
 
 enum {
     FAILED = 1,

@@ -1,7 +1,0 @@
-from pykafkaevt.librdkafka cimport rd_kafka_resp_err_t, rdkafka_api
-
-# the table of librdkafka's functions, filled when this module is imported; lives as long as the process
-cdef const rdkafka_api* table() noexcept
-
-# the exception for a librdkafka error: retriable errors are those librdkafka documents as temporary
-cdef object delivery_error(rd_kafka_resp_err_t err, str doing)

@@ -1,0 +1,60 @@
+from cpython.object cimport PyObject
+
+from pykafkaevt.jsonrpc.buffer cimport Buffer
+from pykafkaevt.jsonrpc.template cimport EventTemplate
+from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
+
+cdef enum:
+    BATCH = 512             # records serialized and queued together
+    BATCH_BYTES = 1 << 18   # … or as many bytes of payload
+
+# What a call works with: taken for its length from a list shared by all producers, so that it stays in the cache.
+cdef struct Scratch:
+    Buffer buffer
+    rd_kafka_message_t messages[BATCH]
+    long long timestamps_ms[BATCH]
+    Scratch* next
+
+cdef Scratch* scratch_take() except NULL
+cdef void scratch_give(Scratch* taken) noexcept
+
+# where a key's or value's bytes lie; the object returned keeps them there
+cdef object text_of(object text, int policy, const void** data, size_t* length)
+cdef bytes bytes_of(object text, int policy)
+
+# What a report's route must know to give key and message back as they were published; in a tag's lowest bits.
+cdef enum:
+    KEY_IS_STR = 1
+    MESSAGE_IS_STR = 2
+    TAG_FLAGS = 7
+
+cdef size_t text_flags(object message, object key) noexcept
+
+# The records of one batch call, made into messages a batch at a time.
+cdef class Records:
+    cdef EventTemplate template      # None: the rows are values, or parameters of `method`
+    cdef str method                  # of an event whose rows may be parameters too; None: tuples, or values
+    cdef Py_ssize_t key_index        # of the field that is the key, -1 without
+    cdef int policy                  # INVALID_…
+    cdef bint tagged                 # reports are asked for
+    cdef object route                # its address is each message's tag, with the bits of text_flags(); None: no tag
+    cdef object rows_left            # iterators of what was given
+    cdef object keys_left
+    cdef object opaques_left
+    cdef object timestamps_left
+    cdef tuple rows                  # what of them is at hand …
+    cdef tuple keys
+    cdef tuple opaques
+    cdef tuple timestamps
+    cdef Py_ssize_t at               # … and the next row of it
+    cdef Py_ssize_t given            # rows made into messages so far
+    cdef list held                   # bytes made from keys and values, until the batch is queued
+    cdef object failure              # what stopped it
+
+    cdef bint next_chunk(self) except -1
+    cdef int hold(self, object given, object used) except -1
+    cdef int write(self, Buffer* b, object row) except -1
+    # messages 0 to the returned number are the next records; 0 at the end. Queue them before the next call
+    cdef Py_ssize_t fill(self, Scratch* scratch) noexcept
+    # raises what stopped it, telling that `queued` records were queued
+    cdef int check(self, Py_ssize_t queued) except -1

@@ -1,0 +1,232 @@
+"""What a call is given, as librdkafka's messages: values and keys where they lie, events serialized into a buffer."""
+
+from itertools import islice
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdlib cimport calloc
+
+from pykafkaevt.jsonrpc.buffer cimport Buffer, buffer_reset
+from pykafkaevt.jsonrpc.template cimport EventTemplate, located, row_of, utf8_of, write_notification
+from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
+
+from pykafkaevt.errors import SerializeError, SerializeTypeError
+
+cdef extern from "Python.h":
+    bint PyUnicode_CheckExact(object)
+    bint PyBytes_CheckExact(object)
+    bint PyTuple_CheckExact(object)
+    bint PyUnicode_IS_COMPACT_ASCII(object)
+    void* PyUnicode_DATA(object)
+    Py_ssize_t PyUnicode_GET_LENGTH(object)
+    PyObject** PySequence_Fast_ITEMS(object)
+    PyObject* Py_None
+
+cdef Scratch* scratches = NULL
+
+
+cdef Scratch* scratch_take() except NULL:
+    global scratches
+    cdef Scratch* taken = scratches
+    if taken != NULL:
+        scratches = taken.next
+        return taken
+    taken = <Scratch*> calloc(1, sizeof(Scratch))
+    if taken == NULL:
+        raise MemoryError()
+    return taken
+
+
+cdef void scratch_give(Scratch* taken) noexcept:
+    global scratches
+    buffer_reset(&taken.buffer)
+    taken.next = scratches
+    scratches = taken
+
+
+cdef object text_of(object text, int policy, const void** data, size_t* length):
+    if PyBytes_CheckExact(text):
+        data[0] = PyBytes_AS_STRING(text)
+        length[0] = PyBytes_GET_SIZE(text)
+        return text
+    if PyUnicode_CheckExact(text) and PyUnicode_IS_COMPACT_ASCII(text):
+        data[0] = PyUnicode_DATA(text)
+        length[0] = PyUnicode_GET_LENGTH(text)
+        return text
+    if text is None:
+        data[0] = NULL
+        length[0] = 0
+        return None
+    return text_of(bytes_of(text, policy), policy, data, length)
+
+
+cdef bytes bytes_of(object text, int policy):
+    if isinstance(text, str):
+        return utf8_of(text, policy)
+    if isinstance(text, (bytes, bytearray, memoryview)):
+        return bytes(text)
+    raise SerializeTypeError(f"a key or value must be bytes, str or None, not {type(text).__name__}")
+
+
+cdef bytes key_of_field(object value, int policy):
+    """The key that a field which is no str makes: bytes as they are, else its JSON text."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value).encode()
+    return bytes_of(value, policy)
+
+
+cdef size_t text_flags(object message, object key) noexcept:
+    return (MESSAGE_IS_STR if isinstance(message, str) else 0) | (KEY_IS_STR if isinstance(key, str) else 0)
+
+
+cdef int same_length(object rows, object others, str what) except -1:
+    if others is None or not hasattr(rows, "__len__") or not hasattr(others, "__len__"):
+        return 0
+    if isinstance(others, (str, bytes)) or len(rows) != len(others):
+        raise ValueError(f"{what} must have one item for each of the {len(rows)} records")
+    return 0
+
+
+cdef tuple chunk_of(object iterator, Py_ssize_t n, str what):
+    cdef tuple chunk
+    if iterator is None:
+        return None
+    chunk = tuple(islice(iterator, n))
+    if len(chunk) != n:
+        raise ValueError(f"{what} ended before the records did")
+    return chunk
+
+
+cdef class Records:
+    """See _records.pxd. ValueError for lists of different lengths, before anything is made."""
+
+    def __cinit__(
+        self, EventTemplate template, str method, rows, key_field, keys, timestamps_ms, bint tagged, opaques, int policy
+    ):
+        self.template = template
+        self.method = method
+        self.policy = policy
+        self.tagged = tagged
+        self.key_index = -1
+        if key_field is not None:
+            if keys is not None:
+                raise TypeError("key_field and keys exclude each other")
+            if key_field not in template.fields:
+                raise SerializeError(f"{template.method} has no field {key_field!r} for the key")
+            self.key_index = template.fields.index(key_field)
+        same_length(rows, keys, "keys")
+        same_length(rows, opaques, "opaques")
+        same_length(rows, timestamps_ms, "timestamps_ms")
+        self.rows_left = iter(rows)
+        self.keys_left = None if keys is None else iter(keys)
+        self.opaques_left = None if opaques is None or not tagged else iter(opaques)
+        self.timestamps_left = None if timestamps_ms is None else iter(timestamps_ms)
+        self.rows = ()
+        self.held = []
+
+    cdef bint next_chunk(self) except -1:
+        """Take the next rows, and what goes with them; False at the end."""
+        cdef list items = []
+        cdef Py_ssize_t n
+        self.at = 0
+        self.rows = ()
+        try:
+            items.extend(islice(self.rows_left, BATCH))
+        except BaseException as error:
+            # the rows that came before it are not lost
+            self.failure = error
+        n = len(items)
+        self.keys = chunk_of(self.keys_left, n, "keys")
+        self.opaques = chunk_of(self.opaques_left, n, "opaques")
+        self.timestamps = chunk_of(self.timestamps_left, n, "timestamps_ms")
+        self.rows = tuple(items)
+        return n != 0
+
+    cdef int write(self, Buffer* b, object row) except -1:
+        if self.template is None or self.method is not None and isinstance(row, dict):
+            return write_notification(b, self.method, row, None, self.policy)
+        if not PyTuple_CheckExact(row):
+            row = row_of(row)
+        return self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
+
+    cdef Py_ssize_t fill(self, Scratch* scratch) noexcept:
+        cdef Buffer* b = &scratch.buffer
+        cdef rd_kafka_message_t* m
+        cdef Py_ssize_t i, n = 0
+        cdef const void* data
+        cdef const void* key_data = NULL
+        cdef size_t key_length = 0
+        cdef size_t at
+        cdef bint serialized = self.template is not None or self.method is not None
+        b.used = 0
+        try:
+            self.held.clear()
+            if self.failure is None and self.at == PyTuple_GET_SIZE(self.rows):
+                self.next_chunk()
+            while self.at < PyTuple_GET_SIZE(self.rows) and b.used < BATCH_BYTES:
+                row = <object> PyTuple_GET_ITEM(self.rows, self.at)
+                m = &scratch.messages[n]
+                if serialized:
+                    at = b.used
+                    if self.template is not None and PyTuple_CheckExact(row):
+                        self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
+                    else:
+                        self.write(b, row)
+                    # the buffer may still move: its place stands in for the address
+                    m.payload = <void*> at
+                    m.len = b.used - at
+                else:
+                    self.hold(row, text_of(row, self.policy, &data, &m.len))
+                    m.payload = <void*> data
+                if self.keys is not None:
+                    key = <object> PyTuple_GET_ITEM(self.keys, self.at)
+                    self.hold(key, text_of(key, self.policy, &key_data, &key_length))
+                elif self.key_index >= 0:
+                    key = row[self.key_index]
+                    if not PyUnicode_CheckExact(key):
+                        key = key_of_field(key, self.policy)
+                        self.held.append(key)
+                    elif not PyTuple_CheckExact(row):
+                        self.held.append(key)
+                    self.hold(key, text_of(key, self.policy, &key_data, &key_length))
+                m.key = <void*> key_data
+                m.key_len = key_length
+                if self.timestamps is not None:
+                    scratch.timestamps_ms[n] = <object> PyTuple_GET_ITEM(self.timestamps, self.at)
+                m._private = NULL
+                if self.tagged:
+                    tag = None if self.opaques is None else <object> PyTuple_GET_ITEM(self.opaques, self.at)
+                    Py_INCREF(tag)
+                    m._private = <void*> <PyObject*> tag
+                elif self.route is not None:
+                    Py_INCREF(self.route)
+                    key = None if self.keys is None else <object> PyTuple_GET_ITEM(self.keys, self.at)
+                    m._private = <void*> (<size_t> <PyObject*> self.route | text_flags(row, key))
+                self.at += 1
+                n += 1
+        except BaseException as error:
+            self.failure = located(error, self.given + n)
+            self.rows = ()
+            self.at = 0
+        if serialized:
+            for i in range(n):
+                scratch.messages[i].payload = b.data + <size_t> scratch.messages[i].payload
+        self.given += n
+        return n
+
+    cdef int hold(self, object given, object used) except -1:
+        """Keep bytes that were made; what was given is kept by its chunk."""
+        if used is not given:
+            self.held.append(used)
+        return 0
+
+    cdef int check(self, Py_ssize_t queued) except -1:
+        if self.failure is None:
+            return 0
+        if isinstance(self.failure, (SerializeError, SerializeTypeError)):
+            self.failure.queued = queued
+        raise self.failure

@@ -1,0 +1,31 @@
+from pykafkaevt.sip.message cimport Slice
+
+cdef extern from "hep.h" nogil:
+    size_t HEP_EVENT_ROOM(size_t size)
+
+    enum:
+        HEP_OK
+        HEP_SHORT        # fewer bytes than a header
+        HEP_V1
+        HEP_V2
+        HEP_NOT_HEP
+        HEP_TRUNCATED    # fewer bytes than the header says
+        HEP_TRAILING     # more bytes than the header says
+        HEP_BAD_CHUNK    # a chunk beyond the packet's end, or not of its type's size
+        HEP_NO_TYPE
+        HEP_NO_PAYLOAD
+        HEP_COMPRESSED   # only a compressed payload
+        HEP_KEEPALIVE    # a SIP payload of line ends only
+        HEP_NOT_SIP      # a SIP payload without a start line of SIP/2.0
+        HEP_REASONS
+
+    const char* const* hep_reasons
+
+cdef struct HepEvent:
+    Slice event          # the event's name, static
+    Slice key            # the Call-ID of SIP, else the correlation id, as in the packet; absent when empty
+    long long time_us    # since 1970, 0 when the packet has none
+    size_t size          # bytes written
+
+# Writes the notification of a HEPv3 packet to `dst`, which needs HEP_EVENT_ROOM(size) bytes; HEP_OK or a reason.
+cdef int hep_event(const char* data, size_t size, bint raw, char* dst, HepEvent* event) noexcept nogil

@@ -1,0 +1,1 @@
+"""librdkafka: loaded at run time, its clients, their records and delivery reports; nothing of SIP."""

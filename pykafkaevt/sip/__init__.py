@@ -1,0 +1,1 @@
+"""SIP messages and HEP packets: read in place; nothing of Kafka."""
