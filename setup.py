@@ -26,6 +26,7 @@ setup(
             "language_level": 3,
             "boundscheck": False,
             "wraparound": False,
+            "nonecheck": True,
             "cdivision": True,
             "autotestdict": False,
         },

@@ -5,15 +5,15 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memcpy, memset
 
-from pykafkaevt.kafka.client cimport monotonic_us
 from pykafkaevt.kafka.delivery cimport DeliveryBatch, log_raised
 from pykafkaevt.jsonrpc.template cimport EventTemplate, checked_method, invalid_policy, row_of, write_notification
-from pykafkaevt.kafka.producer cimport Outcome, Producer
+from pykafkaevt.kafka.producer cimport Producer, Progress
 from pykafkaevt.kafka.batch cimport Records, Scratch, scratch_give, scratch_take, text_of
+from pykafkaevt.kafka.topic cimport monotonic_us
 
 from pykafkaevt.sip.message import call_id as call_id_of
 
-from pykafkaevt.errors import Closed, DeliveryError, QueueFull
+from pykafkaevt.errors import Error
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
@@ -122,22 +122,17 @@ cdef class Event:
             for subscription in subscriptions:
                 producer = subscription.producer
                 try:
-                    producer.client.ready()
-                    producer.client.active += 1
-                    try:
-                        if producer.queue_one(
-                            scratch.buffer.data, scratch.buffer.used,
-                            key_data if subscription.keyed else NULL, key_length if subscription.keyed else 0,
-                            NULL if report is None else <PyObject*> report,
-                        ):
-                            queued += 1
-                        else:
-                            failed = True
-                    finally:
-                        producer.client.leave()
-                except (QueueFull, DeliveryError, Closed) as error:
+                    if producer.queue_one(
+                        scratch.buffer.data, scratch.buffer.used,
+                        key_data if subscription.keyed else NULL, key_length if subscription.keyed else 0,
+                        NULL if report is None else <PyObject*> report,
+                    ):
+                        queued += 1
+                    else:
+                        failed = True
+                except Error as error:
                     failed = True
-                    self.tell(subscription, error)
+                    self.note(subscription, error)
             return -1 if failed else queued
         finally:
             scratch_give(scratch)
@@ -152,9 +147,7 @@ cdef class Event:
         cdef tuple subscriptions = self.subscriptions
         if PyTuple_GET_SIZE(subscriptions) == 0:
             return 0
-        records = Records(
-            self.template, self.name, rows, None, call_ids, None, False, None, self.policy
-        )
+        records = Records(rows, policy=self.policy, template=self.template, method=self.name, keys=call_ids)
         scratch = scratch_take()
         copy = scratch_take()
         try:
@@ -170,7 +163,7 @@ cdef class Event:
         records.check(queued)
         return queued
 
-    def tell(self, Subscription subscription, error) -> None:
+    def note(self, Subscription subscription, error) -> None:
         """Log what a subscriber did not take."""
         subscription.producer.client.note(f"{self.name} not queued to {subscription.socket}: {error}")
 
@@ -180,7 +173,7 @@ cdef class Event:
         """Queue the n events in the buffer to each subscriber; how many records were queued."""
         cdef Subscription subscription
         cdef Producer producer
-        cdef Outcome outcome
+        cdef Progress progress
         cdef Py_ssize_t i, queued = 0
         for subscription in subscriptions:
             producer = subscription.producer
@@ -193,17 +186,12 @@ cdef class Event:
                 for i in range(n):
                     copy.messages[i].key = NULL
                     copy.messages[i].key_len = 0
-            memset(&outcome, 0, sizeof(outcome))
+            memset(&progress, 0, sizeof(progress))
             try:
-                producer.client.ready()
-                producer.client.active += 1
-                try:
-                    producer.queue_batch(copy, n, NULL, &outcome)
-                finally:
-                    producer.client.leave()
-            except (QueueFull, DeliveryError, Closed) as error:
-                self.tell(subscription, error)
-            queued += outcome.queued
+                producer.queue_batch(copy.messages, n, NULL, 0, &progress)
+            except Error as error:
+                self.note(subscription, error)
+            queued += progress.queued
         return queued
 
 

@@ -53,8 +53,14 @@ cdef class Records:
 
     cdef bint next_chunk(self) except -1
     cdef int hold(self, object given, object used) except -1
-    cdef int write(self, Buffer* b, object row) except -1
+    cdef object write(self, Buffer* b, object row)
     # messages 0 to the returned number are the next records; 0 at the end. Queue them before the next call
     cdef Py_ssize_t fill(self, Scratch* scratch) noexcept
-    # raises what stopped it, telling that `queued` records were queued
+    # raises what stopped it, with `.queued` and `.position`
     cdef int check(self, Py_ssize_t queued) except -1
+
+# The exception of a batch call: records it queued, and the index of the first row it did not handle.
+cdef object placed(object error, Py_ssize_t queued, Py_ssize_t position)
+
+# Unix time in ms; ValueError below 0, TypeError for no int.
+cdef long long checked_timestamp(object timestamp_ms) except -1

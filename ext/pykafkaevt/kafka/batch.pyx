@@ -105,7 +105,8 @@ cdef class Records:
     """See _records.pxd. ValueError for lists of different lengths, before anything is made."""
 
     def __cinit__(
-        self, EventTemplate template, str method, rows, key_field, keys, timestamps_ms, bint tagged, opaques, int policy
+        self, rows, *, int policy, EventTemplate template=None, str method=None, key_field=None, keys=None,
+        timestamps_ms=None, bint tagged=False, opaques=None
     ):
         self.template = template
         self.method = method
@@ -146,12 +147,15 @@ cdef class Records:
         self.rows = tuple(items)
         return n != 0
 
-    cdef int write(self, Buffer* b, object row) except -1:
+    cdef object write(self, Buffer* b, object row):
+        """Serialize a row; as a tuple where it is one of values, for a value's own code may change a list."""
         if self.template is None or self.method is not None and isinstance(row, dict):
-            return write_notification(b, self.method, row, None, self.policy)
+            write_notification(b, self.method, row, None, self.policy)
+            return row
         if not PyTuple_CheckExact(row):
             row = row_of(row)
-        return self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
+        self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
+        return row
 
     cdef Py_ssize_t fill(self, Scratch* scratch) noexcept:
         cdef Buffer* b = &scratch.buffer
@@ -172,10 +176,7 @@ cdef class Records:
                 m = &scratch.messages[n]
                 if serialized:
                     at = b.used
-                    if self.template is not None and PyTuple_CheckExact(row):
-                        self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
-                    else:
-                        self.write(b, row)
+                    row = self.write(b, row)
                     # the buffer may still move: its place stands in for the address
                     m.payload = <void*> at
                     m.len = b.used - at
@@ -190,13 +191,13 @@ cdef class Records:
                     if not PyUnicode_CheckExact(key):
                         key = key_of_field(key, self.policy)
                         self.held.append(key)
-                    elif not PyTuple_CheckExact(row):
+                    elif row is not <object> PyTuple_GET_ITEM(self.rows, self.at):
                         self.held.append(key)
                     self.hold(key, text_of(key, self.policy, &key_data, &key_length))
                 m.key = <void*> key_data
                 m.key_len = key_length
                 if self.timestamps is not None:
-                    scratch.timestamps_ms[n] = <object> PyTuple_GET_ITEM(self.timestamps, self.at)
+                    scratch.timestamps_ms[n] = checked_timestamp(<object> PyTuple_GET_ITEM(self.timestamps, self.at))
                 m._private = NULL
                 if self.tagged:
                     tag = None if self.opaques is None else <object> PyTuple_GET_ITEM(self.opaques, self.at)
@@ -227,6 +228,21 @@ cdef class Records:
     cdef int check(self, Py_ssize_t queued) except -1:
         if self.failure is None:
             return 0
-        if isinstance(self.failure, (SerializeError, SerializeTypeError)):
-            self.failure.queued = queued
-        raise self.failure
+        raise placed(self.failure, queued, self.given)
+
+
+cdef object placed(object error, Py_ssize_t queued, Py_ssize_t position):
+    """The exception of a batch call: records it queued, and the first row it did not handle."""
+    try:
+        error.queued = queued
+        error.position = position
+    except AttributeError:
+        pass  # an exception of the caller's iterable that takes no attributes
+    return error
+
+
+cdef long long checked_timestamp(object timestamp_ms) except -1:
+    cdef long long ms = timestamp_ms
+    if ms < 0:
+        raise ValueError(f"a timestamp is 0 or more ms since 1970, not {ms}")
+    return ms

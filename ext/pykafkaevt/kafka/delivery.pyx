@@ -10,13 +10,14 @@ from libc.stdint cimport int32_t, int64_t
 
 from pykafkaevt.kafka.library cimport delivery_error, table
 from pykafkaevt.kafka.librdkafka cimport (
-    RD_KAFKA_PARTITION_UA, rd_kafka_message_t, rdkafka_api,
+    RD_KAFKA_PARTITION_UA, RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_message_t, rdkafka_api,
 )
 
 cdef extern from "counters.h" nogil:
     int64_t monotonic_us()
 
 cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject*)
     void PyList_SET_ITEM_STOLEN "PyList_SET_ITEM"(object, Py_ssize_t, PyObject*)
 
 cdef const rdkafka_api* api = table()
@@ -108,17 +109,6 @@ cdef class DeliveryBatch:
         )
         return 0
 
-    cdef int detach(self) except -1:
-        """Copy what the batch shows from librdkafka's memory, which it gives up."""
-        cdef Py_ssize_t i
-        self.fill()
-        self.records = [
-            (text_of(self.messages[i].key, self.messages[i].key_len),
-             text_of(self.messages[i].payload, self.messages[i].len))
-            for i in range(self.count)
-        ]
-        return 0
-
     def __len__(self):
         return self.count
 
@@ -179,24 +169,40 @@ cdef class DeliveryBatch:
 
 
 cdef DeliveryBatch batch_of_messages(
-    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us
+    const rd_kafka_message_t** messages, Py_ssize_t count, int64_t taken_us
 ):
     cdef Py_ssize_t i
     cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
     batch.messages = messages
     batch.count = count
-    batch.failed = failed
     batch.taken_us = taken_us
     batch.opaques = PyList_New(count)
     for i in range(count):
+        batch.failed += messages[i].err != RD_KAFKA_RESP_ERR_NO_ERROR
         # the list takes over the reference that was given with the record
         PyList_SET_ITEM_STOLEN(batch.opaques, i, <PyObject*> messages[i]._private)
     return batch
 
 
-cdef DeliveryBatch batch_of_refused(list refused):
+cdef void detach_if_kept(DeliveryBatch batch) noexcept:
+    """Give up librdkafka's memory; what the batch shows is copied first when somebody keeps it."""
+    cdef Py_ssize_t i
+    if Py_REFCNT(<PyObject*> batch) > 1:
+        try:
+            batch.fill()
+            batch.records = [
+                (text_of(batch.messages[i].key, batch.messages[i].key_len),
+                 text_of(batch.messages[i].payload, batch.messages[i].len))
+                for i in range(batch.count)
+            ]
+        except MemoryError:
+            logger.critical("no memory to keep %d delivery reports", batch.count)
+    batch.messages = NULL
+
+
+cdef DeliveryBatch batch_of_rejected(list rejected):
     return batch_of_rows([
-        (code, RD_KAFKA_PARTITION_UA, OFFSET_INVALID, 0, key, value, opaque) for code, key, value, opaque in refused
+        (code, RD_KAFKA_PARTITION_UA, OFFSET_INVALID, 0, key, value, opaque) for code, key, value, opaque in rejected
     ])
 
 
