@@ -121,7 +121,8 @@ def _at_exit():
             left = error
         if left:
             print(
-                f"pykafkaevt: {client.name}: {left} records were not delivered within {client.exit_timeout:g} s at exit",
+                f"pykafkaevt: {client.name}: {left} records were not delivered "
+                f"within {client.exit_timeout:g} s at exit",
                 file=sys.stderr,
             )
     _log_lines.close()

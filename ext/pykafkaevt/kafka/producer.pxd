@@ -1,22 +1,12 @@
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 
+from pykafkaevt.kafka.additions cimport Additions
 from pykafkaevt.kafka.batch cimport Records, Scratch
 from pykafkaevt.kafka.client cimport Client
-from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t, rd_kafka_resp_err_t, rd_kafka_vu_t
-from pykafkaevt.kafka.queueing cimport Extras, OnFull, Outcome
+from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t, rd_kafka_resp_err_t
+from pykafkaevt.kafka.queueing cimport OnFull, Outcome
 from pykafkaevt.kafka.topic cimport Topic, report_function
-
-cdef enum:
-    HEADERS = 64            # headers of one record at most
-
-# What records of a call have beyond value, key and opaque.
-cdef struct Additions:
-    rd_kafka_vu_t[HEADERS] headers     # of every record
-    size_t header_count
-    int32_t partition                  # RD_KAFKA_PARTITION_UA: the topic's partitioner chooses
-    const long long* timestamps_ms     # one for each message, NULL without
-    Extras extras                      # how queue() asks for them
 
 # What became of a batch call so far.
 cdef struct Progress:
@@ -51,6 +41,5 @@ cdef class Producer:
     cdef int see_to_rejected(
         self, rd_kafka_message_t* messages, Py_ssize_t n, Py_ssize_t base, Progress* progress
     ) except -1
-    cdef list add(self, Additions* additions, object headers, object partition, const long long* timestamps_ms)
     cdef Py_ssize_t queue_all(self, Records records, object headers) except -1
     cdef int name_rejected(self, Progress* progress) except -1

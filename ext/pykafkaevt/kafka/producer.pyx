@@ -5,26 +5,25 @@ by librdkafka. Its report, when asked for, travels as the opaque object itself: 
 """
 
 import logging
-from collections.abc import Mapping
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF, Py_XINCREF
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
-from libc.string cimport memchr, memset
+from libc.string cimport memset
 
 from pykafkaevt.jsonrpc.template cimport EventTemplate, invalid_policy
+from pykafkaevt.kafka.additions cimport Additions, add
 from pykafkaevt.kafka.batch cimport (
-    Records, Scratch, bytes_of, checked_timestamp, placed, scratch_give, scratch_take, text_of,
+    Records, Scratch, checked_timestamp, placed, scratch_give, scratch_take, text_of,
 )
-from pykafkaevt.kafka.client cimport Client, check_signals, own_callbacks
+from pykafkaevt.kafka.client cimport Client, check_signals
+from pykafkaevt.kafka.keeper cimport own_callbacks
 from pykafkaevt.kafka.library cimport delivery_error, table
 from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_MSG_F_COPY, RD_KAFKA_PARTITION_UA, RD_KAFKA_RESP_ERR__QUEUE_FULL, RD_KAFKA_RESP_ERR_NO_ERROR,
-    RD_KAFKA_VTYPE_HEADER, RD_KAFKA_VTYPE_PARTITION, RD_KAFKA_VTYPE_TIMESTAMP, rd_kafka_message_t, rd_kafka_vu_t,
-    rdkafka_api,
+    rd_kafka_message_t, rdkafka_api,
 )
 from pykafkaevt.kafka.queueing cimport (
     ENDED_FULL, FULL_BLOCK, FULL_BLOCK_ONCE, FULL_DROP, FULL_RAISE, Outcome, Waiting, pace, queue,
@@ -63,22 +62,6 @@ cdef dict ON_FULL = {
 cdef Handle nobody
 cdef Topic nowhere
 nowhere.client = &nobody
-
-
-cdef size_t write_additions(void* context, Py_ssize_t index, rd_kafka_vu_t* a) noexcept nogil:
-    """The extras_function of a producer's calls."""
-    cdef Additions* additions = <Additions*> context
-    cdef size_t i, n = 0
-    if additions.partition != RD_KAFKA_PARTITION_UA:
-        a[n].vtype, a[n].u.i32 = RD_KAFKA_VTYPE_PARTITION, additions.partition
-        n += 1
-    if additions.timestamps_ms != NULL:
-        a[n].vtype, a[n].u.i64 = RD_KAFKA_VTYPE_TIMESTAMP, additions.timestamps_ms[index]
-        n += 1
-    for i in range(additions.header_count):
-        a[n] = additions.headers[i]
-        n += 1
-    return n
 
 
 cdef inline PyObject* untagged(void* tag) noexcept:
@@ -199,44 +182,11 @@ cdef class Producer:
         if headers is None and timestamp_ms is None and partition is None:
             return self.queue_one(<void*> data, length, key_data, key_length, tag)
         timestamp = 0 if timestamp_ms is None else checked_timestamp(timestamp_ms)
-        _kept = self.add(&additions, headers, partition, &timestamp)
+        _kept = add(&additions, headers, partition, &timestamp, self.policy)
         message_of(&message, data, length, key_data, key_length, tag)
         return self.queue_with(&additions, &message)
 
     # Batches
-
-    cdef list add(self, Additions* additions, object headers, object partition, const long long* timestamps_ms):
-        """Fill in the additions; the list returned keeps the headers' bytes."""
-        cdef list kept = []
-        cdef rd_kafka_vu_t* a
-        cdef const void* data
-        cdef size_t length
-        cdef bytes name_bytes
-        memset(additions, 0, sizeof(Additions))
-        additions.extras.write = write_additions
-        additions.extras.context = additions
-        additions.timestamps_ms = timestamps_ms
-        additions.partition = RD_KAFKA_PARTITION_UA if partition is None else partition
-        if partition is not None and additions.partition < 0:
-            raise ValueError(f"a partition is 0 or more, not {partition}")
-        for pair in headers.items() if isinstance(headers, Mapping) else headers or ():
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise TypeError(f"a header is a pair of name and value, not {pair!r}")
-            if additions.header_count == HEADERS:
-                raise ValueError(f"more than {HEADERS} headers")
-            name, value = pair
-            name_bytes = bytes_of(name, self.policy)
-            if memchr(PyBytes_AS_STRING(name_bytes), 0, PyBytes_GET_SIZE(name_bytes)) != NULL:
-                raise ValueError(f"the header name {name!r} has a NUL")
-            value = text_of(value, self.policy, &data, &length)
-            kept.append((name_bytes, value))
-            a = &additions.headers[additions.header_count]
-            a.vtype = RD_KAFKA_VTYPE_HEADER
-            a.u.header.name = PyBytes_AS_STRING(name_bytes)
-            a.u.header.val = data
-            a.u.header.size = length
-            additions.header_count += 1
-        return kept
 
     cdef int queue_batch(
         self, rd_kafka_message_t* messages, Py_ssize_t n, Additions* additions, Py_ssize_t base, Progress* progress
@@ -256,7 +206,8 @@ cdef class Producer:
         try:
             if outcome.ending == ENDED_FULL:
                 raise QueueFull(
-                    f"{self.name}: the producer's queue is full ({in_flight(self.topic)} records wait for their report)"
+                    f"{self.name}: the producer's queue is full "
+                    f"({in_flight(self.topic)} records wait for their report)"
                 )
             if self.client is None:
                 raise Closed("the producer was never opened")
@@ -306,7 +257,8 @@ cdef class Producer:
         try:
             if headers is not None or records.timestamps_left is not None:
                 added = &additions
-                _kept = self.add(added, headers, None, NULL if records.timestamps_left is None else scratch.timestamps_ms)
+                timed = records.timestamps_left is not None
+                _kept = add(added, headers, None, scratch.timestamps_ms if timed else NULL, self.policy)
             while True:
                 n = records.fill(scratch)
                 if n == 0:

@@ -15,7 +15,7 @@ cdef enum OnFull:
 # Why queue() came back.
 cdef enum Ending:
     ENDED_DONE         # every message has its outcome
-    ENDED_FULL         # the queue was full: FULL_RAISE, the deadline passed, or this is the report thread, which makes room
+    ENDED_FULL         # the queue was full: FULL_RAISE, the deadline passed, or this thread is the one that makes room
     ENDED_CLOSED       # the client is closing or closed
     ENDED_INTERRUPTED  # `interrupted` said so
     ENDED_FAILED       # there is no instance after a fatal error: it cannot be opened, or this is the thread that would
@@ -40,14 +40,14 @@ cdef struct Waiting:
     void* context
 
 cdef struct Outcome:
-    Py_ssize_t handled    # messages 0 to handled have their outcome in `err`: 0 queued, __QUEUE_FULL dropped, else rejected
+    Py_ssize_t handled    # messages 0 to handled have their `err`: 0 queued, __QUEUE_FULL dropped, else rejected
     Py_ssize_t queued
     Py_ssize_t rejected
     Py_ssize_t dropped
     Ending ending
 
-# Queues messages in their order, and counts them in topic.counts. Waits for room as `waiting` says, for an instance that
-# is opened anew after a fatal error, and at the end for the reports to catch up (pace_from).
+# Queues messages in their order, and counts them in topic.counts. Waits for room as `waiting` says, for an instance
+# that is opened anew after a fatal error, and at the end for the reports to catch up (pace_from).
 cdef void queue(
     Topic* topic, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, Waiting* waiting, Outcome* outcome
 ) noexcept nogil

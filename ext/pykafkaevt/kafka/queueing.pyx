@@ -160,7 +160,8 @@ cdef Ending wait_for_room(Topic* topic, Waiting* waiting, uint64_t seen) noexcep
 cdef bint pace(Topic* topic) noexcept nogil:
     """Let the reports catch up: a caller that may block does so before the queue outgrows the caches.
 
-    When nothing is released meanwhile (brokers far away, or gone) it waits no more until something is. Whether it waited.
+    When nothing is released meanwhile (brokers far away, or gone) it waits no more until something is. Says whether it
+    waited.
     """
     cdef Handle* handle = topic.client
     cdef uint64_t seen = event_count_sequence(&handle.gate.changed)

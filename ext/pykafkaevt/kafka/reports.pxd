@@ -45,6 +45,6 @@ cdef struct Reports:
 cdef void serve(Reports* r) noexcept nogil
 cdef void hand_over(Reports* r) noexcept nogil
 
-# From any thread: counts and keeps the reports there are while the report thread is held up in a callback. The lock keeps
-# that thread from going on meanwhile, so the queue is not destroyed.
+# From any thread: counts and keeps the reports there are while the report thread is held up in a callback. The lock
+# keeps that thread from going on meanwhile, so the queue is not destroyed.
 cdef void take_over(Reports* r) noexcept nogil

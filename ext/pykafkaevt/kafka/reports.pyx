@@ -2,13 +2,10 @@
 
 import logging
 
-from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport realloc
 
-from pykafkaevt.kafka.delivery cimport (
-    DeliveryBatch, batch_of_messages, batch_of_rejected, detach_if_kept, log_raised,
-)
+from pykafkaevt.kafka.delivery cimport DeliveryBatch, batch_of_messages, batch_of_rejected, detach_if_kept, log_raised
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
 from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS, RD_KAFKA_PURGE_F_INFLIGHT,
@@ -17,7 +14,7 @@ from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_event_t, rd_kafka_message_t, rdkafka_api,
 )
 from pykafkaevt.kafka.topic cimport (
-    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Handle, Topic, all_in_flight, counter_add, counter_get,
+    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_in_flight, counter_add, counter_get,
     counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
 )
 

@@ -68,7 +68,7 @@ ctypedef void (*report_function)(const rd_kafka_message_t** messages, Py_ssize_t
 # A client's librdkafka instance, for as long as the client object lives.
 cdef struct Handle:
     gate gate                  # `changed` moves also when records are released
-    rd_kafka_t* rk             # inside the gate only; NULL when opening failed, and in a forked child before its first use
+    rd_kafka_t* rk             # inside the gate only; NULL when opening failed, or in a forked child not used yet
     rd_kafka_queue_t* queue    # of rk: reports, errors, log lines, statistics; inside the gate only
     counter keeper             # the report thread's pthread_t, 0 without
     counter broken             # the last try to open anew failed; its exception is in the client
@@ -80,16 +80,28 @@ cdef struct Handle:
 cdef struct Topic:
     Handle* client
     rd_kafka_topic_t* handle   # inside the gate only
+    PyObject* spec             # its TopicSpec, borrowed from the client
     Topic* next                # in Handle.topics
     counters counts
     PyObject* on_delivery      # borrowed from the Producer, or owned once that is gone; None: no reports are wanted
     PyObject* on_error         # likewise; None or a callable
     bint owns_callbacks
-    bint partitioner_chosen    # by a property
     report_function deliver    # NULL: on_delivery gets a DeliveryBatch
     uint64_t pace_from         # records in flight above which a caller lets the reports catch up
     counter unpaced_at         # sequence of `changed` at which pacing waited in vain
     counter stalled_at         # … at which FULL_BLOCK_ONCE gave up waiting
+
+
+cdef extern from *:
+    """
+    /* A new head of the list that threads without a lock walk: what it points to is written before. */
+    #define topic_publish(head, topic) __atomic_store_n(head, topic, __ATOMIC_RELEASE)
+    """
+    void topic_publish(Topic** head, Topic* topic) noexcept nogil
+
+
+cdef inline void publish_topic(Handle* handle, Topic* topic) noexcept nogil:
+    topic_publish(&handle.topics, topic)
 
 
 cdef inline uint64_t in_flight(Topic* topic) noexcept nogil:
