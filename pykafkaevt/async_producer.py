@@ -72,7 +72,7 @@ class _LoopSide:
             with self.binding:
                 if self.loop is not None and not self.loop.is_closed():
                     raise RuntimeError(
-                        "this AsyncProducer belongs to another event loop, in which it was used first: make one for each"
+                        "this AsyncProducer belongs to another event loop, where it was used first: make one for each"
                     )
                 self.loop = running
                 self.line.clear()

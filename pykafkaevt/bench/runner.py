@@ -181,7 +181,13 @@ def measure(spec: Spec, processes: int, number: int, progress: Progress) -> dict
             return workers[n].finish(advance)
 
         with ThreadPoolExecutor(processes) as threads:
-            return merge(list(threads.map(follow, range(processes))))
+            try:
+                return merge(list(threads.map(follow, range(processes))))
+            except BaseException:
+                # the pool waits for its threads, which wait for the workers
+                for worker in workers:
+                    worker.process.kill()
+                raise
 
 
 def share(spec: Spec, processes: int, n: int) -> Spec:

@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from pykafkaevt import properties
 from pykafkaevt.cli.arguments import is_embedded
 from pykafkaevt.cli.display import printable
 from pykafkaevt.errors import SocketError
@@ -48,12 +49,13 @@ def names_a_broker_id(text: str) -> bool:
 
 
 def check_properties(socket: KafkaSocket) -> str:
-    """Let librdkafka check the properties; returns the brokers to ask. Raises ConfigError.
+    """Check the properties, then let librdkafka do it; returns the brokers to ask. Raises ConfigError.
 
     A producer of the socket itself would connect to its brokers, which may make the topic at that.
     """
     from pykafkaevt import Producer  # noqa: PLC0415
 
+    properties.check_properties(socket)
     if is_embedded(socket):
         with Producer(socket) as producer:
             return producer.bootstrap_servers
