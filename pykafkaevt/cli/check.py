@@ -74,8 +74,8 @@ def describe(socket: KafkaSocket, broker_id: str | None) -> str:
     parts = [] if broker_id is None else [("broker ID", broker_id)]
     parts += [("broker", broker) for broker in socket.brokers]
     parts += [("topic", socket.topic), ("key", socket.key or "none")]
-    for prefix, properties in (("g.", socket.global_properties), ("t.", socket.topic_properties)):
-        parts += [("property", f"{prefix}{k}={'***' if is_secret(k) else v}") for k, v in properties.items()]
+    for prefix, given in (("g.", socket.global_properties), ("t.", socket.topic_properties)):
+        parts += [("property", f"{prefix}{k}={'***' if is_secret(k) else v}") for k, v in given.items()]
     return "\n".join(f"{name:<10} {printable(value)}" for name, value in parts)
 
 
