@@ -163,7 +163,7 @@ class _LoopSide:
             future.set_exception(place.error or QueueFull("the producer's queue is full, and other calls wait before"))
 
     def leave(self, future: asyncio.Future[Any]) -> None:
-        """Take a call out of the line."""
+        """Remove a call from the line."""
         place = self.line.pop(future, None)
         if place is not None and place.timer is not None:
             place.timer.cancel()
@@ -376,7 +376,7 @@ class AsyncProducer:
 
 
 async def _in_thread(work: Callable[[Callable[[], bool]], int], name: str) -> int:
-    """Await `work` in a daemon thread of its own; it is given a function that says whether nobody waits any more."""
+    """Await `work` in a daemon thread of its own; its argument says whether nobody waits any more."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[int] = loop.create_future()
 

@@ -36,7 +36,7 @@ class ClusterClient:
     """A confluent-kafka client with the global properties of a socket, and the errors it met.
 
     kind: Consumer or AdminClient. bootstrap_servers: instead of the socket's. librdkafka passes over those
-    properties that are only a producer's. Raises click.UsageError for properties it refuses.
+    properties that are only a producer's. Raises click.UsageError for properties it does not accept.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class ClusterClient:
     def failure(self, what: str, error: KafkaException | None = None) -> click.ClickException:
         """An exception that says what failed, at which brokers, and why as librdkafka reported it."""
         self.client.poll(0)  # serves error_cb
-        # "all brokers are down" comes after the errors that tell why
+        # "all brokers are down" comes after the errors that say why
         reasons = [e for e in self.errors if e.code() != KafkaError._ALL_BROKERS_DOWN] or self.errors
         reason = reasons[-1].str() if reasons else reason_of(error) if error is not None else ""
         return click.ClickException(f"{self.bootstrap_servers}: {what}" + (f": {printable(reason)}" if reason else ""))

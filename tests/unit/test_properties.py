@@ -43,7 +43,7 @@ def test_idempotence_is_on_unless_a_property_decides_it(properties, idempotent):
         ("g.transactional.id=bridge-1", "g.transactional.id", "no transactions"),
         ("g.log.queue=true", "g.log.queue", "Python's logging"),
         ("g.log.queue=false", "g.log.queue", "Python's logging"),
-        ("g.enabled_events=0", "g.enabled_events", "fixed"),
+        ("g.enabled_events=0", "g.enabled_events", "needs the events"),
         ("g.enable.gapless.guarantee=TRUE", "g.enable.gapless.guarantee", "gap"),
         ("g.enable_sasl_queue=true", "g.enable_sasl_queue", "token"),
         ("g.ut_handle_ProduceResponse=x", "g.ut_handle_ProduceResponse", "function"),
