@@ -1,4 +1,4 @@
-"""The options of a producer, and the checks of times that calls are given."""
+"""The options of a producer, and the checks of the times in calls."""
 
 from __future__ import annotations
 

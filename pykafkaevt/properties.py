@@ -23,9 +23,9 @@ TRUE = ("true", "t", "1")  # in any case: librdkafka's rd_kafka_anyconf_set_prop
 
 # Global properties that are wrong with any value.
 EXCLUDED = {
-    "transactional.id": "there are no transactions here: librdkafka would take no record outside of one",
+    "transactional.id": "there are no transactions here: librdkafka would accept no record outside of one",
     "log.queue": "librdkafka's log lines go to Python's logging, by a queue",
-    "enabled_events": "the events that a producer takes from librdkafka are fixed",
+    "enabled_events": "a producer needs the events it has set",
     "ut_handle_ProduceResponse": "librdkafka would call the text as a function",
 }
 # Global properties that are wrong when true.
@@ -92,7 +92,7 @@ def _acks_below_all(socket: KafkaSocket) -> list[str]:
 
 
 def _all_properties(socket: KafkaSocket) -> Iterator[tuple[str, str, str]]:
-    """The prefix, name and value of each property; librdkafka takes a topic's also as a global one, for all topics."""
+    """The prefix, name and value of each property; a topic property may be a global one too, for all topics."""
     for prefix, properties in (("g.", socket.global_properties), ("t.", socket.topic_properties)):
         for name, value in properties.items():
             yield prefix, name, value

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
 
 import dpkt
 import pytest
@@ -89,6 +89,13 @@ def test_the_help_lists_the_commands():
         (["check", "kafka:h/t?g.nonsense=1"], 'g.nonsense: No such configuration property: "nonsense"'),
         (["check", "kafka:h/t?g.linger.ms=x"], "g.linger.ms: "),
         (["check", "kafka:h/t", "--timeout", "0"], "--timeout"),
+        (["check", "kafka:h/t?g.transactional.id=x"], "g.transactional.id: there are no transactions"),
+        (["check", "kafka:h/t?g.delivery.report.only.error=true"], "g.delivery.report.only.error: every record"),
+        (["check", "kafka:h/t?g.log.queue=true"], "g.log.queue: "),
+        (["check", "kafka:h/t?g.enabled_events=1"], "g.enabled_events: "),
+        (["check", "kafka:h/t?g.sasl.mechanism=OAUTHBEARER"], "g.sasl.mechanism: OAUTHBEARER needs"),
+        (["check", "kafka:h/t?g.enable.idempotence=true&g.acks=1"], "g.acks: g.enable.idempotence=true needs acks=all"),
+        (["check", "[k1]kafka:h/t?g.enable.idempotence=true&t.acks=1"], "t.acks: g.enable.idempotence=true needs"),
         (["publish"], "Missing argument 'SOCKET'"),
         (["publish", "kafka:h/"], "Invalid value for 'SOCKET': missing topic"),
         (["publish", "kafka:h/t", "a", "--file", "/dev/null"], "give values or --file, not both"),
@@ -334,6 +341,78 @@ def test_publish_delivers_what_it_accepted_before_ctrl_c(embedded, topic):
         assert process.wait(PATIENCE) == 1
         assert process.stdout.read() == b"queued 2, delivered 2, failed 0\n"
         assert process.stderr.read() == b"Error: interrupted: nothing more was read\n"
+
+
+def test_publish_does_not_wait_for_a_broker_that_is_away_after_ctrl_c(closed_port):
+    socket_text = f"kafka:127.0.0.1:{closed_port}/t?g.log_level=0"
+    with started("publish", socket_text, stdin=subprocess.PIPE, text=True) as process:
+        process.stdin.write("a\nb\n")
+        process.stdin.flush()
+        wait_for_threads(process.pid, 3)
+        sleep(0.5)
+        assert interrupted(process) == 1
+        assert process.stdout.read() == "queued 2, delivered 0, failed 0\n  2 without an acknowledgement\n"
+        assert process.stderr.read().endswith("Error: interrupted: nothing more was read\n")
+
+
+# Ctrl-C
+
+
+def interrupted(process):
+    """The exit code after Ctrl-C, which must come soon."""
+    process.send_signal(signal.SIGINT)
+    begin = monotonic()
+    code = process.wait(PATIENCE)
+    assert monotonic() - begin < 2.5
+    return code
+
+
+def wait_for_threads(pid, count):
+    """Until the process has so many threads: librdkafka's, or that of a question to the brokers."""
+    end = monotonic() + PATIENCE
+    while len(os.listdir(f"/proc/{pid}/task")) < count:
+        assert monotonic() < end
+        sleep(0.02)
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: /proc tells the threads")
+@pytest.mark.parametrize(
+    "arguments",
+    [["tail", "{}"], ["tail", "{}", "--from", "beginning"], ["check", "--connect", "{}"], ["demo", "--socket", "{}"]],
+    ids=lambda arguments: "-".join(arguments).replace("-{}", ""),
+)
+def test_ctrl_c_ends_a_command_that_waits_for_a_broker_that_is_away(arguments, closed_port):
+    socket_text = f"kafka:127.0.0.1:{closed_port}/t?g.log_level=0"
+    with started(*(argument.format(socket_text) for argument in arguments), text=True) as process:
+        wait_for_threads(process.pid, 4)
+        sleep(0.3)
+        assert interrupted(process) == 1
+        assert process.stderr.read().splitlines()[-1] == "Error: interrupted"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: /proc tells the children")
+@pytest.mark.parametrize("whole_group", [False, True], ids=["process", "terminal"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_a_bench_and_its_workers(processes, whole_group):
+    command = ("bench", "--num-records", "1000000000", "--processes", str(processes), "--warmup", "1000")
+    with started(*command, text=True, start_new_session=True) as process:
+        end = monotonic() + PATIENCE
+        while len(children_of(process.pid)) < processes and monotonic() < end:
+            sleep(0.05)
+        workers = children_of(process.pid)
+        assert len(workers) == processes
+        for worker in workers:
+            wait_for_threads(worker, 4)
+        if whole_group:
+            os.killpg(process.pid, signal.SIGINT)
+        assert interrupted(process) == 1
+        assert process.stderr.read() == "Error: interrupted\n"
+        assert not any(os.path.exists(f"/proc/{worker}") for worker in workers)
 
 
 # tail
