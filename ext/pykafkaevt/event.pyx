@@ -7,7 +7,8 @@ from libc.string cimport memcpy, memset
 
 from pykafkaevt.kafka.client cimport monotonic_us
 from pykafkaevt.kafka.delivery cimport DeliveryBatch, log_raised
-from pykafkaevt.jsonrpc.template cimport EventTemplate, checked_method, invalid_policy, row_of, write_notification
+from pykafkaevt.jsonrpc.template cimport EventTemplate, row_of
+from pykafkaevt.jsonrpc.values cimport checked_method, invalid_policy, write_notification
 from pykafkaevt.kafka.producer cimport Outcome, Producer
 from pykafkaevt.kafka.batch cimport Records, Scratch, scratch_give, scratch_take, text_of
 

@@ -1,20 +1,27 @@
 """The preallocated growing buffer that events are serialized into."""
 
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 
-# A buffer that one large event made bigger than this gives its memory back when it is released.
+# A buffer that one large event made bigger than this returns its memory when it is released.
 cdef enum:
     BUFFER_FIRST = 4096
     BUFFER_KEPT = 1 << 20
 
 ctypedef struct Buffer:
-    char* data    # owned; NULL until the first reserve
-    size_t used   # bytes written
-    size_t size   # bytes allocated
+    char* data      # owned; NULL until the first reserve
+    size_t used     # bytes written
+    size_t size     # bytes allocated
+    Buffer* next    # in the list of free buffers
+
+# An empty buffer for the length of a call, from a list that all modules share. A value's own code may serialize too
+# while it is borrowed: that call borrows another one. Needs the GIL.
+cdef Buffer* acquire_buffer() except NULL
+# Ends the borrowing; what was written is gone.
+cdef void release_buffer(Buffer* b) noexcept
 
 
 cdef inline int buffer_grow(Buffer* b, size_t extra) except -1:
-    """Room for `extra` more bytes, at least doubling; on MemoryError the buffer stays as it was."""
+    """Make space for `extra` more bytes, at least doubling; on MemoryError the buffer stays as it was."""
     cdef size_t size = max(2 * b.size, b.used + extra, <size_t> BUFFER_FIRST)
     cdef char* data = <char*> realloc(b.data, size)
     if data == NULL:
@@ -25,7 +32,7 @@ cdef inline int buffer_grow(Buffer* b, size_t extra) except -1:
 
 
 cdef inline char* buffer_reserve(Buffer* b, size_t extra) except NULL:
-    """Room for `extra` bytes at the end; the pointer holds until the next reserve."""
+    """Where `extra` bytes may be written at the end; the pointer holds until the next reserve."""
     if b.size - b.used < extra:
         buffer_grow(b, extra)
     return b.data + b.used
@@ -38,9 +45,3 @@ cdef inline void buffer_reset(Buffer* b) noexcept nogil:
         free(b.data)
         b.data = NULL
         b.size = 0
-
-
-cdef inline void buffer_free(Buffer* b) noexcept nogil:
-    free(b.data)
-    b.data = NULL
-    b.used = b.size = 0

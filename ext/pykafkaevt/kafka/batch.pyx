@@ -9,7 +9,8 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdlib cimport calloc
 
 from pykafkaevt.jsonrpc.buffer cimport Buffer, buffer_reset
-from pykafkaevt.jsonrpc.template cimport EventTemplate, located, row_of, utf8_of, write_notification
+from pykafkaevt.jsonrpc.template cimport EventTemplate, located, row_of
+from pykafkaevt.jsonrpc.values cimport utf8_of, write_notification
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
 
 from pykafkaevt.errors import SerializeError, SerializeTypeError

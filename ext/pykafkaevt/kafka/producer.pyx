@@ -18,7 +18,8 @@ from pykafkaevt.kafka.client cimport (
     ERROR_SLOTS, ERROR_ZERO, Client, Topic, counter_add, counter_get, counters_error, histogram_quantile,
     report_function, room, room_sequence, room_wait, topic_in_flight,
 )
-from pykafkaevt.jsonrpc.template cimport EventTemplate, invalid_policy
+from pykafkaevt.jsonrpc.template cimport EventTemplate
+from pykafkaevt.jsonrpc.values cimport invalid_policy
 from pykafkaevt.kafka.library cimport delivery_error, table
 from pykafkaevt.kafka.batch cimport Records, Scratch, bytes_of, scratch_give, scratch_take, text_of
 from pykafkaevt.kafka.librdkafka cimport (
