@@ -1,6 +1,6 @@
 """The preallocated growing buffer that events are serialized into."""
 
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport calloc, free, realloc
 
 # A buffer that one large event made bigger than this returns its memory when it is released.
 cdef enum:
@@ -13,11 +13,41 @@ ctypedef struct Buffer:
     size_t size     # bytes allocated
     Buffer* next    # in the list of free buffers
 
-# An empty buffer for the length of a call, from a list that all modules share. A value's own code may serialize too
-# while it is borrowed: that call borrows another one. Needs the GIL.
-cdef Buffer* acquire_buffer() except NULL
-# Ends the borrowing; what was written is gone.
-cdef void release_buffer(Buffer* b) noexcept
+# Free buffers, of all modules; guarded by the GIL.
+cdef Buffer* free_buffers
+
+
+cdef inline Buffer* acquire_buffer() except NULL:
+    """An empty buffer for the length of a call, for release_buffer().
+
+    A value's own code may serialize too meanwhile: that call acquires another one.
+    """
+    global free_buffers
+    cdef Buffer* b = free_buffers
+    if b != NULL:
+        free_buffers = b.next
+        return b
+    b = <Buffer*> calloc(1, sizeof(Buffer))
+    if b == NULL:
+        raise MemoryError()
+    return b
+
+
+cdef inline void release_buffer(Buffer* b) noexcept:
+    """The end of its use; what was written is gone."""
+    global free_buffers
+    buffer_reset(b)
+    b.next = free_buffers
+    free_buffers = b
+
+
+cdef inline void buffer_reset(Buffer* b) noexcept nogil:
+    """Empties the buffer for its next use."""
+    b.used = 0
+    if b.size > BUFFER_KEPT:
+        free(b.data)
+        b.data = NULL
+        b.size = 0
 
 
 cdef inline int buffer_grow(Buffer* b, size_t extra) except -1:
@@ -36,12 +66,3 @@ cdef inline char* buffer_reserve(Buffer* b, size_t extra) except NULL:
     if b.size - b.used < extra:
         buffer_grow(b, extra)
     return b.data + b.used
-
-
-cdef inline void buffer_reset(Buffer* b) noexcept nogil:
-    """Empties the buffer for its next use."""
-    b.used = 0
-    if b.size > BUFFER_KEPT:
-        free(b.data)
-        b.data = NULL
-        b.size = 0

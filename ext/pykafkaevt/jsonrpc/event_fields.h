@@ -1,9 +1,10 @@
-/* The fields of an event whose values are what most are: text that has UTF-8 at hand, and 64-bit integers. */
+/* The fields of an event whose values are what most are: text that has UTF-8 at hand, 64-bit integers,
+ * None, True and False. */
 #ifndef PYKAFKAEVT_EVENT_FIELDS_H
 #define PYKAFKAEVT_EVENT_FIELDS_H
 
 #include "json_number.h"
-#include "python_int.h"
+#include "python_scalars.h"
 #include "unicode_escape.h"
 
 #define FIELD_COPIED 32 /* bytes copied at once of a template's text: two vectors */
@@ -44,6 +45,11 @@ static inline char *fields_write(char *dst, const char *limit, const char *text,
                 break;
             copy_padded(dst, text + prefixes[i].at, length - 1);
             dst = json_int(dst + length - 1, number);
+        } else if (value == Py_None || value == Py_True || value == Py_False) {
+            if (left < length + FIELD_COPIED + JSON_WORD_BYTES)
+                break;
+            copy_padded(dst, text + prefixes[i].at, length - 1);
+            dst = json_word(dst + length - 1, value);
         } else if (value != skip) {
             break;
         }

@@ -37,17 +37,16 @@ cdef extern from "json_number.h" nogil:
     char* json_uint(char* dst, uint64_t value)
     char* json_int(char* dst, long long value)
 
-cdef extern from "python_int.h":
+cdef extern from "python_scalars.h":
     long long int_value(PyObject*, int*) except? -1
+    size_t JSON_WORD_BYTES
+    char* json_word(char* dst, PyObject* value)
 
 cdef extern from "Python.h":
     bint is_str "PyUnicode_CheckExact"(PyObject*)
     bint is_int "PyLong_CheckExact"(PyObject*)
     bint is_float "PyFloat_CheckExact"(PyObject*)
     double float_value "PyFloat_AS_DOUBLE"(PyObject*)
-    PyObject* Py_None
-    PyObject* Py_True
-    PyObject* Py_False
     char* PyOS_double_to_string(double, char, int, int, int*) except NULL
     int Py_DTSF_ADD_DOT_0
     void PyMem_Free(void*)
@@ -209,18 +208,17 @@ cdef int write_float(Buffer* b, double value) except -1:
 
 
 cdef int write_value(Buffer* b, PyObject* value, int policy, object name) except -1:
+    cdef char* word_end
     if is_str(value):
         return write_str(b, value, policy, name)
     if is_int(value):
         return write_int(b, value, name)
-    if value == Py_None:
-        return write_bytes(b, b"null", 4)
-    if value == Py_True:
-        return write_bytes(b, b"true", 4)
-    if value == Py_False:
-        return write_bytes(b, b"false", 5)
     if is_float(value):
         return write_float(b, float_value(value))
+    word_end = json_word(buffer_reserve(b, JSON_WORD_BYTES), value)
+    if word_end != NULL:
+        b.used = word_end - b.data
+        return 0
     return write_other(b, <object> value, policy, name, 0)
 
 
