@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TypeAlias, final
 
 from pykafkaevt import socket_text
-from pykafkaevt.socket_text import is_secret
+from pykafkaevt.secrets import is_secret
 
 __all__ = ["Cluster", "KafkaSocket", "is_secret", "parse_broker_id", "parse_socket"]
 

@@ -14,8 +14,9 @@ import orjson
 
 from pykafkaevt.bridge.config import Input
 from pykafkaevt.errors import Closed, DeliveryError
-from pykafkaevt.jsonrpc.scan import Splitter, scan_event
-from pykafkaevt.sip.hep import HepSplitter
+from pykafkaevt.jsonrpc.scan import scan_event
+from pykafkaevt.jsonrpc.stream import Splitter
+from pykafkaevt.sip.hep_stream import HepSplitter
 
 if TYPE_CHECKING:
     from pykafkaevt.bridge.ingest import Ingest

@@ -10,7 +10,8 @@ python=${PYTHON:-.venv/bin/python}
 seed=${1:-$RANDOM$RANDOM}
 rounds=${2:-30000}
 out=build/sanitize
-modules=(jsonrpc/template socket_text sip/message jsonrpc/scan sip/hep)
+modules=(jsonrpc/buffer jsonrpc/values jsonrpc/template jsonrpc/scan jsonrpc/stream secrets socket_text sip/message
+    sip/hep sip/hep_stream)
 
 ask() { "$python" -c "import sysconfig; print(sysconfig.$1)"; }
 read -ra compiler <<<"${CC:-$(ask 'get_config_var("CC")')}"

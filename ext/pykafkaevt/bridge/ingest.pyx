@@ -19,7 +19,7 @@ from libc.string cimport memcmp, memcpy, memset, strlen
 from pykafkaevt.kafka.client cimport (
     counter, counter_add, counter_add_shared, counter_get, counter_set, counters_error, room_sequence, room_wait,
 )
-from pykafkaevt.sip.hep cimport HEP_EVENT_ROOM, HEP_REASONS, HepEvent, hep_event, hep_reasons
+from pykafkaevt.sip.hep cimport HEP_EVENT_MAX as HEP_EVENT_ROOM, HEP_REASONS, HepEvent, hep_event, hep_reasons
 from pykafkaevt.jsonrpc.scan cimport (
     JSON_OK, JSON_REASONS, JsonEvent, JsonSlice, json_event_scan, json_reasons, json_unescape,
 )

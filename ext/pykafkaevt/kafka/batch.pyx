@@ -6,10 +6,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdlib cimport calloc
 
-from pykafkaevt.jsonrpc.buffer cimport Buffer, buffer_reset
-from pykafkaevt.jsonrpc.template cimport EventTemplate, located, row_of, utf8_of, write_notification
+from pykafkaevt.jsonrpc.buffer cimport Buffer
+from pykafkaevt.jsonrpc.template cimport EventTemplate, located, row_of
+from pykafkaevt.jsonrpc.values cimport utf8_of, write_notification
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
 
 from pykafkaevt.errors import SerializeError, SerializeTypeError
@@ -23,27 +23,6 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object)
     PyObject** PySequence_Fast_ITEMS(object)
     PyObject* Py_None
-
-cdef Scratch* scratches = NULL
-
-
-cdef Scratch* scratch_take() except NULL:
-    global scratches
-    cdef Scratch* taken = scratches
-    if taken != NULL:
-        scratches = taken.next
-        return taken
-    taken = <Scratch*> calloc(1, sizeof(Scratch))
-    if taken == NULL:
-        raise MemoryError()
-    return taken
-
-
-cdef void scratch_give(Scratch* taken) noexcept:
-    global scratches
-    buffer_reset(&taken.buffer)
-    taken.next = scratches
-    scratches = taken
 
 
 cdef object text_of(object text, int policy, const void** data, size_t* length):
@@ -157,8 +136,8 @@ cdef class Records:
         self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
         return row
 
-    cdef Py_ssize_t fill(self, Scratch* scratch) noexcept:
-        cdef Buffer* b = &scratch.buffer
+    cdef Py_ssize_t fill(self, Batch* batch) noexcept:
+        cdef Buffer* b = batch.buffer
         cdef rd_kafka_message_t* m
         cdef Py_ssize_t i, n = 0
         cdef const void* data
@@ -173,7 +152,7 @@ cdef class Records:
                 self.next_chunk()
             while self.at < PyTuple_GET_SIZE(self.rows) and b.used < BATCH_BYTES:
                 row = <object> PyTuple_GET_ITEM(self.rows, self.at)
-                m = &scratch.messages[n]
+                m = &batch.messages[n]
                 if serialized:
                     at = b.used
                     row = self.write(b, row)
@@ -197,7 +176,7 @@ cdef class Records:
                 m.key = <void*> key_data
                 m.key_len = key_length
                 if self.timestamps is not None:
-                    scratch.timestamps_ms[n] = checked_timestamp(<object> PyTuple_GET_ITEM(self.timestamps, self.at))
+                    batch.timestamps_ms[n] = checked_timestamp(<object> PyTuple_GET_ITEM(self.timestamps, self.at))
                 m._private = NULL
                 if self.tagged:
                     tag = None if self.opaques is None else <object> PyTuple_GET_ITEM(self.opaques, self.at)
@@ -215,7 +194,7 @@ cdef class Records:
             self.at = 0
         if serialized:
             for i in range(n):
-                scratch.messages[i].payload = b.data + <size_t> scratch.messages[i].payload
+                batch.messages[i].payload = b.data + <size_t> batch.messages[i].payload
         self.given += n
         return n
 

@@ -2,7 +2,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from pykafkaevt.kafka.additions cimport Additions
-from pykafkaevt.kafka.batch cimport Records, Scratch
+from pykafkaevt.kafka.batch cimport Records
 from pykafkaevt.kafka.client cimport Client
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t, rd_kafka_resp_err_t
 from pykafkaevt.kafka.queueing cimport OnFull, Outcome

@@ -13,11 +13,11 @@ from cpython.ref cimport Py_XDECREF, Py_XINCREF
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.string cimport memset
 
-from pykafkaevt.jsonrpc.template cimport EventTemplate, invalid_policy
+from pykafkaevt.jsonrpc.buffer cimport Buffer, acquire_buffer, release_buffer
+from pykafkaevt.jsonrpc.template cimport EventTemplate
+from pykafkaevt.jsonrpc.values cimport invalid_policy
 from pykafkaevt.kafka.additions cimport Additions, add
-from pykafkaevt.kafka.batch cimport (
-    Records, Scratch, checked_timestamp, placed, scratch_give, scratch_take, text_of,
-)
+from pykafkaevt.kafka.batch cimport Batch, Records, checked_timestamp, placed, text_of
 from pykafkaevt.kafka.client cimport Client, check_signals
 from pykafkaevt.kafka.keeper cimport own_callbacks
 from pykafkaevt.kafka.library cimport delivery_error, table
@@ -252,20 +252,21 @@ cdef class Producer:
         cdef Additions additions
         cdef Additions* added = NULL
         cdef Progress progress
-        cdef Scratch* scratch = scratch_take()
+        cdef Batch batch
+        batch.buffer = acquire_buffer()
         memset(&progress, 0, sizeof(progress))
         try:
             if headers is not None or records.timestamps_left is not None:
                 added = &additions
                 timed = records.timestamps_left is not None
-                _kept = add(added, headers, None, scratch.timestamps_ms if timed else NULL, self.policy)
+                _kept = add(added, headers, None, batch.timestamps_ms if timed else NULL, self.policy)
             while True:
-                n = records.fill(scratch)
+                n = records.fill(&batch)
                 if n == 0:
                     break
-                self.queue_batch(scratch.messages, n, added, records.given - n, &progress)
+                self.queue_batch(batch.messages, n, added, records.given - n, &progress)
         finally:
-            scratch_give(scratch)
+            release_buffer(batch.buffer)
             if progress.rejected and not records.tagged:
                 self.name_rejected(&progress)
         records.check(progress.queued)
@@ -361,7 +362,7 @@ cdef object emit(Producer self, PyObject** args, Py_ssize_t count, PyObject* nam
     """Producer.emit: args are the template and the values, then the values of the keywords in `names`."""
     cdef const void* key_data
     cdef size_t key_length
-    cdef Scratch* scratch
+    cdef Buffer* buffer
     cdef PyObject* key = Py_None
     cdef PyObject* opaque = Py_None
     cdef PyObject* tag
@@ -382,13 +383,13 @@ cdef object emit(Producer self, PyObject** args, Py_ssize_t count, PyObject* nam
             else:
                 raise TypeError(f"emit() got an unexpected keyword argument {name!r}")
     tag = self.tag_for(report, opaque)
-    scratch = scratch_take()
+    buffer = acquire_buffer()
     try:
-        (<EventTemplate> <object> args[0]).write(&scratch.buffer, args + 1, count - 1, self.policy)
+        (<EventTemplate> <object> args[0]).write(buffer, args + 1, count - 1, self.policy)
         _key = text_of(<object> key, self.policy, &key_data, &key_length)
-        return self.queue_one(scratch.buffer.data, scratch.buffer.used, key_data, key_length, tag)
+        return self.queue_one(buffer.data, buffer.used, key_data, key_length, tag)
     finally:
-        scratch_give(scratch)
+        release_buffer(buffer)
 
 
 fast_method_add(
