@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -12,11 +11,11 @@ from itertools import repeat
 from time import monotonic
 from types import TracebackType
 from typing import Any
-from weakref import WeakSet
 
 from pykafkaevt.errors import DeliveryError, QueueFull, SerializeError, SerializeTypeError
 from pykafkaevt.jsonrpc.template import EventTemplate
 from pykafkaevt.kafka.delivery import DeliveryBatch, DeliveryReport, batch_of_rows
+from pykafkaevt.kafka.process import renewed_after_fork
 from pykafkaevt.options import ProducerOptions, checked_timeout
 from pykafkaevt.producer import CLOSE_TIMEOUT, Producer, ProducerStats
 from pykafkaevt.sockets import KafkaSocket
@@ -198,7 +197,7 @@ class AsyncProducer:
         self._producer = Producer(
             socket, on_delivery=self._side.deliver, on_error=on_error, on_full="raise", invalid=invalid, name=name
         )
-        _all.add(self)
+        renewed_after_fork(self)
 
     async def publish(
         self,
@@ -400,14 +399,3 @@ async def _in_thread(work: Callable[[Callable[[], bool]], int], name: str) -> in
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await future
-
-
-_all: WeakSet[AsyncProducer] = WeakSet()
-
-
-def _forked() -> None:
-    for producer in list(_all):
-        producer._after_fork()
-
-
-os.register_at_fork(after_in_child=_forked)

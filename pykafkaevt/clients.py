@@ -16,7 +16,6 @@ from pykafkaevt.properties import check_properties, properties_of
 from pykafkaevt.sockets import Cluster, KafkaSocket
 
 
-
 def open_client(socket: KafkaSocket, name: str) -> Client:
     """A client of its own for a socket. Raises ConfigError."""
     check_properties(socket)

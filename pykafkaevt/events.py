@@ -49,8 +49,9 @@ class EventStats(NamedTuple):
 class EventInterface:
     """Events and their subscribers, as OpenSIPS's Event Interface with its Kafka transport; a context manager.
 
-    producer_options: those of ProducerOptions but on_delivery, for every subscriber. Without on_full a full queue holds raise_event back for 1 s at most, once, so that a subscriber whose cluster is away does
-    not hold back the others. Safe from many threads; after fork() as Producer.
+    producer_options: those of ProducerOptions but on_delivery, for every subscriber. Without on_full a full queue holds
+    raise_event back for 1 s at most, once, so that a subscriber whose cluster is away does not hold back the others.
+    Safe from many threads; after fork() as Producer.
     """
 
     def __init__(self, *, producer_options: Mapping[str, Any] | None = None) -> None:
@@ -108,7 +109,8 @@ class EventInterface:
 
         expire: seconds from now; None never expires, 0 ends the subscription at once. The same brokers, topic and
         properties in any order are the same socket. Raises EventError for an unknown event, SocketError, ConfigError,
-        ValueError for an expire that is negative, nan or infinite, Closed. Source: OpenSIPS's MI command event_subscribe.
+        ValueError for an expire that is negative, nan or infinite, Closed. Source: OpenSIPS's MI command
+        event_subscribe.
         """
         expire = checked_expire(expire)
         with self._changed:

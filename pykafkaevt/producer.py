@@ -153,8 +153,10 @@ class Producer(compiled.Producer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if left := self.close():
-            logger.warning("%s: %d records were not delivered within %g s", self.name, left, CLOSE_TIMEOUT)
+        # who leaves in haste (Ctrl-C, sys.exit) waits no longer than at the end of the interpreter
+        timeout = CLOSE_TIMEOUT if kind is None or issubclass(kind, Exception) else self.exit_timeout
+        if left := self.close(timeout):
+            logger.warning("%s: %d records were not delivered within %g s", self.name, left, timeout)
 
     def __bool__(self) -> bool:
         # len() counts records in flight: a producer is true all the same

@@ -11,7 +11,7 @@ from pykafkaevt.kafka.process cimport resolver
 from pykafkaevt.kafka.topic cimport Topic
 
 from pykafkaevt.errors import ConfigError
-from pykafkaevt.socket_text import is_secret
+from pykafkaevt.secrets import is_secret
 
 cdef extern from "partitioner.h" nogil:
     void crc32_init()
