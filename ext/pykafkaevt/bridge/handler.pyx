@@ -19,7 +19,7 @@ from pykafkaevt.bridge.names cimport (
 )
 from pykafkaevt.bridge.routes cimport route_of
 from pykafkaevt.bridge.target cimport HEADERS_DEAD_LETTER, queue_routed, queue_unwaited
-from pykafkaevt.kafka.client cimport counter_add, counter_get, counter_set
+from pykafkaevt.kafka.topic cimport counter_add, counter_get, counter_set
 from pykafkaevt.kafka.queueing cimport Outcome
 
 from pykafkaevt.jsonrpc.template import dumps

@@ -18,7 +18,7 @@ from pykafkaevt.bridge.handler cimport Handler, add_drops, look_for_drops
 from pykafkaevt.bridge.message cimport UNROUTED, Message
 from pykafkaevt.bridge.routes cimport Routes
 from pykafkaevt.bridge.target cimport call_on_report
-from pykafkaevt.kafka.client cimport counter, counter_add, counter_get, counter_set
+from pykafkaevt.kafka.topic cimport counter, counter_add, counter_get, counter_set
 
 from pykafkaevt.errors import Closed, Error
 

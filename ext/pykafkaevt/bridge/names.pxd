@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from pykafkaevt.kafka.client cimport counter
+from pykafkaevt.kafka.topic cimport counter
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:

@@ -6,7 +6,7 @@ cimport cython
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
-from pykafkaevt.kafka.client cimport counter_add, counter_get, counter_set
+from pykafkaevt.kafka.topic cimport counter_add, counter_get, counter_set
 
 
 cdef uint32_t fnv1a(const char* text, size_t size) noexcept nogil:

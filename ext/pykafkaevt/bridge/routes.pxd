@@ -2,7 +2,7 @@
 
 from pykafkaevt.bridge.message cimport Fields
 from pykafkaevt.bridge.target cimport Headers, Target
-from pykafkaevt.kafka.client cimport counter
+from pykafkaevt.kafka.topic cimport counter
 from pykafkaevt.kafka.producer cimport Producer
 
 # Immutable but for `abandoned`.

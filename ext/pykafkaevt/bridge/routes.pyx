@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free
 
 from pykafkaevt.bridge.target cimport HEADERS_BASIC, HEADERS_CLOUDEVENTS, HEADERS_NONE, report
 from pykafkaevt.jsonrpc.scan cimport JSON_KEYS_MAX, JsonName
-from pykafkaevt.kafka.client cimport counter_set
+from pykafkaevt.kafka.topic cimport counter_set
 
 cdef dict HEADERS = {"none": HEADERS_NONE, "basic": HEADERS_BASIC, "cloudevents": HEADERS_CLOUDEVENTS}
 

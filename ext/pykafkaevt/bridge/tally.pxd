@@ -3,7 +3,7 @@
 from pykafkaevt.bridge.datagrams cimport SOURCE_SIZE
 from pykafkaevt.bridge.message cimport Message
 from pykafkaevt.bridge.names cimport NAME_SIZE, Names, pthread_mutex_t
-from pykafkaevt.kafka.client cimport counter
+from pykafkaevt.kafka.topic cimport counter
 
 cdef enum:
     EXCERPT = 200            # bytes kept of an invalid message

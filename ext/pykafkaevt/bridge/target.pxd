@@ -2,7 +2,7 @@
 
 from pykafkaevt.bridge.datagrams cimport SOURCE_SIZE
 from pykafkaevt.bridge.message cimport Message
-from pykafkaevt.kafka.client cimport Topic
+from pykafkaevt.kafka.topic cimport Topic
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
 from pykafkaevt.kafka.queueing cimport Outcome, Waiting
 
