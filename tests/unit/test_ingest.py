@@ -113,19 +113,19 @@ def test_plain_objects_become_the_parameters_of_the_method(producers, stored):
 @pytest.mark.parametrize(
     ("kind", "options"), [("xml", {}), ("json", {"method": "E"}), ("plain", {}), ("plain", {"method": "x" * 256})]
 )
-def test_wrong_arguments_are_refused(producers, kind, options):
+def test_wrong_arguments_raise_value_error(producers, kind, options):
     with pytest.raises(ValueError):  # noqa: PT011
         Ingest(kind, "u", Routes([("*", producers("t"), True)]), **options)
 
 
-def test_each_report_is_told_once(producers):
-    told, ingest = [], Ingest("json", "u", Routes([("*", producers("t", PROMPT + "&g.message.max.bytes=1000"), True)]))
-    assert ingest.feed(event("E", callid="a"), on_report=told.append) is None
-    assert ingest.feed(event("E", callid="b" * 2000), on_report=told.append) is None
+def test_on_report_is_called_once(producers):
+    reports, ingest = [], Ingest("json", "u", Routes([("*", producers("t", PROMPT + "&g.message.max.bytes=1000"), True)]))
+    assert ingest.feed(event("E", callid="a"), on_report=reports.append) is None
+    assert ingest.feed(event("E", callid="b" * 2000), on_report=reports.append) is None
     assert ingest.feed(event("E", callid="b" * 2000)) == "rejected"
-    assert ingest.feed(b"x", on_report=lambda error: told.append("never")) == "syntax"
+    assert ingest.feed(b"x", on_report=lambda error: reports.append("never")) == "syntax"
     producers("t").flush()
-    rejected, delivered = sorted(told, key=lambda error: error is None)
+    rejected, delivered = sorted(reports, key=lambda error: error is None)
     assert delivered is None
     assert "large" in str(rejected)
     assert ingest.counts()["reasons"] == {"rejected": 2, "syntax": 1}

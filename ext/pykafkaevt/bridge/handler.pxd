@@ -45,12 +45,12 @@ cdef class Handler:
     cdef const char* text(self, str text, size_t* size) except NULL
     cdef int set_routes(self, Routes routes) except -1
     cdef bint uses(self, Routes routes) noexcept
-    cdef Table* take_table(self) noexcept nogil
-    cdef void leave_table(self) noexcept nogil
+    cdef Table* newest_table(self) noexcept nogil
+    cdef void release_table(self) noexcept nogil
 
     # messages as they were received, all else in them zero
     cdef void handle(self, Message* messages, Py_ssize_t n) noexcept nogil
-    # the same for one that the input found invalid, its reason set and counted
+    # the same for one that the input found invalid, its reason set; the caller counts that
     cdef void handle_invalid(self, Message* m) noexcept nogil
     cdef void handle_part(self, Message* messages, Py_ssize_t n, size_t need) noexcept nogil
     cdef bint check(self, Table* table, Message* m, bint enough) noexcept nogil
@@ -60,7 +60,7 @@ cdef class Handler:
     cdef void settle(self, Message** messages, Py_ssize_t n) noexcept nogil
     cdef void queue_to_subscribers(self, Table* table, Message* messages, Py_ssize_t n) noexcept nogil
     cdef void queue_dead_letters(self, Table* table, Message* messages, Py_ssize_t n) noexcept nogil
-    cdef void queue_unwaited(
+    cdef void queue_or_drop(
         self, Target* target, Message** messages, Py_ssize_t n, Attributes* attributes
     ) noexcept nogil
     cdef void fill(self, Attributes* attributes, const Table* table) noexcept nogil

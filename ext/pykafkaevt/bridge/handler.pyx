@@ -128,13 +128,13 @@ cdef class Handler:
         pthread_mutex_unlock(&self.lock)
         return busy
 
-    cdef Table* take_table(self) noexcept nogil:
+    cdef Table* newest_table(self) noexcept nogil:
         pthread_mutex_lock(&self.lock)
         self.current = self.next
         pthread_mutex_unlock(&self.lock)
         return self.current
 
-    cdef void leave_table(self) noexcept nogil:
+    cdef void release_table(self) noexcept nogil:
         cdef bint release
         pthread_mutex_lock(&self.lock)
         self.current = NULL
@@ -172,11 +172,11 @@ cdef class Handler:
         counter_add(&self.tally.received, 1)
         counter_add(&self.tally.bytes, m.size)
         self.tally.keep_sample(m)
-        self.queue_dead_letters(self.take_table(), m, 1)
-        self.leave_table()
+        self.queue_dead_letters(self.newest_table(), m, 1)
+        self.release_table()
 
     cdef void handle_part(self, Message* messages, Py_ssize_t n, size_t need) noexcept nogil:
-        cdef Table* table = self.take_table()
+        cdef Table* table = self.newest_table()
         cdef bint enough = space_reserve(&self.space, need)
         cdef Message* last = NULL
         cdef Py_ssize_t i
@@ -188,7 +188,7 @@ cdef class Handler:
             table = self.queue_to_routes(table, messages, n)
             self.queue_to_subscribers(table, messages, n)
         self.queue_dead_letters(table, messages, n)
-        self.leave_table()
+        self.release_table()
 
     cdef bint check(self, Table* table, Message* m, bint enough) noexcept nogil:
         """Whether a message is valid; counts it by its event's name or by the reason."""
@@ -214,7 +214,7 @@ cdef class Handler:
             if self.queue_to_targets(table, messages, n):
                 return table
             before = table
-            table = self.take_table()
+            table = self.newest_table()
             if counter_get(&self.aborting) or table == before:
                 break
         for i in range(n):
@@ -288,7 +288,7 @@ cdef class Handler:
                     chosen[count] = m
                     count += 1
             if count:
-                self.queue_unwaited(target, chosen, count, &attributes)
+                self.queue_or_drop(target, chosen, count, &attributes)
 
     cdef void queue_dead_letters(self, Table* table, Message* messages, Py_ssize_t n) noexcept nogil:
         cdef Message* chosen[DATAGRAMS]
@@ -303,9 +303,9 @@ cdef class Handler:
         if count:
             self.fill(&attributes, table)
             attributes.headers = HEADERS_DEAD_LETTER
-            self.queue_unwaited(&table.targets[table.dead_letter], chosen, count, &attributes)
+            self.queue_or_drop(&table.targets[table.dead_letter], chosen, count, &attributes)
 
-    cdef void queue_unwaited(
+    cdef void queue_or_drop(
         self, Target* target, Message** messages, Py_ssize_t n, Attributes* attributes
     ) noexcept nogil:
         self.watch.abandoned = NULL

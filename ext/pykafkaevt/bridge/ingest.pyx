@@ -122,10 +122,10 @@ cdef class Ingest:
         self.enter()
         m = self.fed(held, origin, None)
         m.reason = PyBytes_AS_STRING(why)
-        self.handler.tally.other_reasons[reason] = self.handler.tally.other_reasons.get(reason, 0) + 1
         with nogil:
             self.handler.handle_invalid(m)
         self.busy = False
+        self.handler.tally.other_reasons[reason] = self.handler.tally.other_reasons.get(reason, 0) + 1
 
     def receive(self, int fd) -> None:
         """Receive datagrams of a socket until stop(), and then what the kernel holds.
@@ -159,7 +159,7 @@ cdef class Ingest:
             if n == 0:
                 look_for_drops(&self.handler.watch)
             else:
-                self.take_datagrams(n)
+                self.fill_messages(n)
                 add_drops(&self.handler.watch, datagrams_drops(self.datagrams, n - 1, self.handler.watch.drops))
                 self.handler.handle(self.messages, n)
             if counter_get(&self.handler.aborting):
@@ -168,7 +168,7 @@ cdef class Ingest:
         self.handler.watch.fd = -1
         return min(n, 0)
 
-    cdef void take_datagrams(self, int n) noexcept nogil:
+    cdef void fill_messages(self, int n) noexcept nogil:
         """Make messages 0 to n of the datagrams."""
         cdef Datagrams* d = self.datagrams
         cdef Message* m
@@ -185,7 +185,7 @@ cdef class Ingest:
         counter_set(&self.stopping, 1)
 
     def abort(self) -> None:
-        """Wait for room no longer: what is at hand and not queued is counted as abandoned; from any thread."""
+        """Wait for full queues no longer: what is at hand and not queued is counted as abandoned; from any thread."""
         counter_set(&self.handler.aborting, 1)
         counter_set(&self.stopping, 1)
 
@@ -208,7 +208,7 @@ cdef class Ingest:
 
     def samples(self) -> list:
         """Invalid messages since the last call, at most 16: reason, source, size (bytes), excerpt, time (Unix s)."""
-        return self.handler.tally.take_samples()
+        return self.handler.tally.samples()
 
     def last_events(self) -> list:
         """Events of the newest batches, at most 20, the newest first: event, key, source, time (Unix s)."""

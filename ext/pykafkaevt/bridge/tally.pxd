@@ -47,5 +47,5 @@ cdef class Tally:
     # keeps an event for the page
     cdef void remember(self, const Message* m) noexcept nogil
     cdef dict counts(self)
-    cdef list take_samples(self)
+    cdef list samples(self)
     cdef list last_events(self)

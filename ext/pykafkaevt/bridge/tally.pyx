@@ -83,23 +83,23 @@ cdef class Tally:
             "events": self.names.counts(),
         }
 
-    cdef list take_samples(self):
-        cdef Sample[SAMPLES] samples
+    cdef list samples(self):
+        cdef Sample[SAMPLES] copies
         cdef int i, n
         pthread_mutex_lock(&self.lock)
         n = self.sample_count
         self.sample_count = 0
-        memcpy(samples, self.kept_samples, n * sizeof(Sample))
+        memcpy(copies, self.kept_samples, n * sizeof(Sample))
         pthread_mutex_unlock(&self.lock)
         found = []
         for i in range(n):
-            excerpt = repr(samples[i].excerpt[:samples[i].size])
+            excerpt = repr(copies[i].excerpt[:copies[i].size])
             found.append({
-                "reason": samples[i].reason.decode("utf-8", "replace"),
-                "source": samples[i].source.decode("utf-8", "replace"),
-                "size": samples[i].total,
+                "reason": copies[i].reason.decode("utf-8", "replace"),
+                "source": copies[i].source.decode("utf-8", "replace"),
+                "size": copies[i].total,
                 "excerpt": excerpt[2:len(excerpt) - 1],
-                "time": samples[i].time_us / 1e6,
+                "time": copies[i].time_us / 1e6,
             })
         return found
 

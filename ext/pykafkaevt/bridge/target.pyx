@@ -3,7 +3,7 @@
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp, memcpy, strchr, strcmp, strlen, strrchr, strspn
+from libc.string cimport memcpy, strchr, strcmp, strlen, strrchr, strspn
 
 from pykafkaevt.bridge.datagrams cimport DATAGRAMS
 from pykafkaevt.bridge.message cimport write_source
@@ -97,8 +97,8 @@ cdef void queue_records(
 
 
 cdef bint interrupted_within(Waiting* waiting, int ms) noexcept nogil:
-    cdef int step
-    for step in range(ms // STEP_MS):
+    cdef int _step
+    for _step in range(ms // STEP_MS):
         if waiting.interrupted(waiting.context):
             return True
         usleep(STEP_MS * 1000)
