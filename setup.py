@@ -26,7 +26,6 @@ setup(
             "language_level": 3,
             "boundscheck": False,
             "wraparound": False,
-            "nonecheck": True,
             "cdivision": True,
             "autotestdict": False,
         },

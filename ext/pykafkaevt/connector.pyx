@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Brokers by ID, for scripts: kafka_publish and the report of each message.
 
 A message takes along its Route, and in the pointer's lowest bits whether its key and text were str: nothing is made for

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The Event Interface's hot path: an event is serialized once, and queued to each of its subscribers from there."""
 
 from cpython.object cimport PyObject

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Buffer, Self, disjoint_base
 
 from pykafkaevt.bridge.routes import Routes
 from pykafkaevt.errors import DeliveryError

@@ -12,6 +12,7 @@ from pykafkaevt.bridge.ingest import Ingest
 from pykafkaevt.bridge.targets import Retired, Targets, log_error
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.events import EventInterface
+from pykafkaevt.options import ProducerOptions
 
 COUNTS: Final = ("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops")
 

@@ -9,6 +9,7 @@ from pykafkaevt import Closed, Error, Producer
 from pykafkaevt.bridge.ingest import Ingest
 from pykafkaevt.bridge.routes import Routes
 from pykafkaevt.clients import ClientPool
+from pykafkaevt.options import ProducerOptions
 from pykafkaevt.sockets import parse_socket
 from tests.unit.conftest import PROMPT, event
 
@@ -224,9 +225,9 @@ def test_a_target_must_be_a_producer(target):
 
 def test_a_fatal_error_makes_no_valid_event_invalid(kafka_embedded):
     """Dead letters go by the same client; the case dead_letter_same_client hung for ever."""
-    pool = ClientPool(None, {})
+    pool = ClientPool(ProducerOptions())
     sockets = [parse_socket(f"kafka:{kafka_embedded.bootstrap_servers}/{topic}") for topic in ("t", "dead")]
-    to, dead = (pool.take(socket) for socket in sockets)
+    to, dead = (pool.borrow(socket) for socket in sockets)
     assert to.client is dead.client
     ingest = Ingest("json", "u", Routes([("*", to, False)], dead_letter=dead))
     ends, fed, errors = time.monotonic() + 3, 0, 0.0

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from pykafkaevt.bridge.datagrams cimport SOURCE_SIZE, datagrams_source
 from pykafkaevt.jsonrpc.scan cimport JsonEvent, JsonSlice, json_event_scan, json_reasons, json_unescape
-from pykafkaevt.sip.hep cimport HEP_EVENT_ROOM, HepEvent, hep_event, hep_reasons
+from pykafkaevt.sip.hep cimport HEP_EVENT_MAX, HepEvent, hep_event, hep_reasons
 
 cdef enum:
     SPACE_KEPT = 4 << 20     # bytes a space may keep from batch to batch
@@ -55,7 +55,7 @@ cdef void space_release(Space* space) noexcept nogil:
 
 cdef size_t space_needed(const Format* format, size_t size) noexcept nogil:
     if format.kind == KIND_HEP:
-        return HEP_EVENT_ROOM(size)
+        return HEP_EVENT_MAX(size)
     # texts without their escapes, and of a plain object the notification too
     return 2 * size + format.head_size + 1 if format.kind == KIND_PLAIN else size
 

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """A Kafka client: topics, flushing and closing over the librdkafka instances that a Keeper keeps."""
 
 import logging

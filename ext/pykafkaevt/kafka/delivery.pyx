@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Delivery reports: a batch of them as columns, and one of them."""
 
 import logging

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """One librdkafka instance after another, and the thread that keeps them. gate.h has the rules of who may use them."""
 
 import logging

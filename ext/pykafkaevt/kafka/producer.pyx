@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The produce side: records and events into librdkafka's queue, one at a time or in batches.
 
 A record's value and key are read where they lie (or serialized into a buffer that is used again) and copied once,
