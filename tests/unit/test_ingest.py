@@ -120,7 +120,8 @@ def test_wrong_arguments_raise_value_error(producers, kind, options):
 
 
 def test_on_report_is_called_once(producers):
-    reports, ingest = [], Ingest("json", "u", Routes([("*", producers("t", PROMPT + "&g.message.max.bytes=1000"), True)]))
+    producer, reports = producers("t", PROMPT + "&g.message.max.bytes=1000"), []
+    ingest = Ingest("json", "u", Routes([("*", producer, True)]))
     assert ingest.feed(event("E", callid="a"), on_report=reports.append) is None
     assert ingest.feed(event("E", callid="b" * 2000), on_report=reports.append) is None
     assert ingest.feed(event("E", callid="b" * 2000)) == "rejected"
