@@ -30,7 +30,7 @@ from pykafkaevt.kafka.librdkafka cimport (
     rdkafka_api,
 )
 
-from pykafkaevt.socket_text import is_secret
+from pykafkaevt.secrets import is_secret
 
 from pykafkaevt.errors import Closed, ConfigError, Error
 
