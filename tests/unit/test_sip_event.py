@@ -12,7 +12,10 @@ from pykafkaevt.cli.demo import message_rows
 from pykafkaevt.sip.hep import hep_to_event
 from pykafkaevt.sip.message import SIP_EVENT, SIP_FIELDS, headers
 
-REQUEST = b"INVITE sip:b@c SIP/2.0\r\nCall-ID: a@b\r\nCSeq: 1 INVITE\r\nFrom: <sip:a@b>\r\nTo: <sip:b@c>\r\nUser-Agent: x\r\n\r\n"
+REQUEST = (
+    b"INVITE sip:b@c SIP/2.0\r\nCall-ID: a@b\r\nCSeq: 1 INVITE\r\nFrom: <sip:a@b>\r\nTo: <sip:b@c>\r\n"
+    b"User-Agent: x\r\n\r\n"
+)
 RESPONSE = REQUEST.replace(b"INVITE sip:b@c SIP/2.0", b"SIP/2.0 180 Ringing")
 
 
@@ -68,5 +71,5 @@ def test_the_benchmark_makes_a_part_of_what_the_bridge_makes():
     ).encode()
     places = (given[name] for name in ("src_ip", "src_port", "dst_ip", "dst_port", "time"))
     event = json.loads(hep_to_event(packet(message, *places)))
-    assert workload.EVENT == event["method"]
+    assert event["method"] == workload.EVENT
     assert list(given.items()) == [item for item in event["params"].items() if item[0] in given]
