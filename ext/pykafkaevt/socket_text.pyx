@@ -66,6 +66,19 @@ def parse_broker_id(str text not None):
     return text[first:last], parse(text, i)
 
 
+def check_property(str name not None, str value not None):
+    """Raise SocketError unless a socket's text may have `name=value`.
+
+    name: `key`, or a property's name with its g. or t.; value: percent-encoded. Positions are in `name=value`.
+    """
+    cdef str text = f"{name}={value}"
+    cdef Py_ssize_t i
+    for i in range(len(name)):
+        if name[i] == '=' or name[i] == '&':
+            fail(text, 0, i, f"unexpected '{name[i]}'", True)
+    read_properties(text, 0, 0)
+
+
 cdef tuple read_brokers(str text, Py_ssize_t start, Py_ssize_t* next):
     """The brokers from `start` on; *next becomes the place of what ends them: '/', '?' or the text's end."""
     cdef Py_ssize_t i = start, end = len(text), begin, first, last
@@ -195,8 +208,8 @@ cdef tuple read_properties(str text, Py_ssize_t start, Py_ssize_t i):
         if i == end:
             fail(text, start, i, "missing property after '&'", True)
         if text[i] == '&':
-            fail(text, start, i, "missing property between '&'" if text[i - 1] == '&' else
-                   "missing property before '&'", True)
+            between = text[i - 1] == '&'
+            fail(text, start, i, f"missing property {'between' if between else 'before'} '&'", True)
         while i < end and text[i] != '=' and text[i] != '&':
             check_character(text, start, i, True)
             i += 1

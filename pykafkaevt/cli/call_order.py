@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-FIELDS = (
-    "method",  # of a request
-    "status",  # of a response
-    "callid",
-    "cseq",
-    "from_uri",
-    "to_uri",
-    "src_ip",
-    "src_port",
-    "dst_ip",
-    "dst_port",
-    "time",  # microseconds since 1970
-    "size",  # bytes of the message
-)
-CALL_ID = FIELDS.index("callid")
+from pykafkaevt.sip.message import SIP_FIELDS
 
-Row = tuple[Any, ...]  # values of FIELDS
+CALL_ID = SIP_FIELDS.index("callid")
+
+Row = tuple[Any, ...]  # values of SIP_FIELDS
 
 
 def renamed(row: Row, suffix: str) -> Row:

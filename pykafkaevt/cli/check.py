@@ -12,7 +12,7 @@ from pykafkaevt.cli.display import printable
 from pykafkaevt.errors import SocketError
 from pykafkaevt.sockets import KafkaSocket, is_secret, parse_broker_id, parse_socket
 
-NOWHERE = "kafka:127.0.0.1:1"  # a port that nothing listens on
+NOWHERE = "127.0.0.1:1"  # a port that nothing listens on
 
 
 @click.command(epilog="\b\nExample:\n  pykafkaevt check --connect 'kafka:127.0.0.1:9092/sip-events?g.linger.ms=5'")
@@ -63,7 +63,7 @@ def check_properties(socket: KafkaSocket) -> str:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        Producer(socket.to_text(secrets=True).replace(str(socket), f"{NOWHERE}/{socket.topic}", 1)).close()
+        Producer(socket.with_properties(brokers=NOWHERE)).close()
     finally:
         logger.setLevel(level)
     return socket.bootstrap_servers

@@ -17,13 +17,14 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pykafkaevt import SKIP, EmbeddedBroker, EventTemplate, dumps
 from pykafkaevt.capture import Datagram, read_capture
-from pykafkaevt.cli.call_order import FIELDS, CallOrder, renamed
+from pykafkaevt.cli.call_order import CALL_ID, CallOrder, renamed
 from pykafkaevt.cli.check import names_a_broker_id
 from pykafkaevt.cli.commands import NAMES, commands
 from pykafkaevt.cli.demo import message_rows
 from pykafkaevt.cli.display import printable
 from pykafkaevt.cli.publish import CHUNK, read_lines
 from pykafkaevt.cli.tail import json_line, text_line
+from pykafkaevt.sip.message import SIP_FIELDS
 
 PATIENCE = 20  # seconds for what takes milliseconds
 
@@ -663,26 +664,27 @@ def test_what_cannot_be_read_as_a_capture_is_a_value_error(file):
 def test_the_shipped_capture_is_150_calls_of_six_messages():
     calls = {}
     for row in message_rows():
-        values = dict(zip(FIELDS, row, strict=True))
+        values = dict(zip(SIP_FIELDS, row, strict=True))
         calls.setdefault(values["callid"], []).append(values)
     assert len(calls) == 150
     for messages in calls.values():
         kinds = [m["method"] if m["status"] is SKIP else m["status"] for m in messages]
         assert kinds == ["INVITE", 180, 200, "ACK", "BYE", 200]
-        assert [m["cseq"] for m in messages] == ["1 INVITE"] * 3 + ["1 ACK"] + ["2 BYE"] * 2
+        assert [m["cseq"] for m in messages] == [1, 1, 1, 1, 2, 2]
+        assert [m["cseq_method"] for m in messages] == ["INVITE"] * 3 + ["ACK"] + ["BYE"] * 2
         assert all(m["from_uri"] == "sip:sipp@127.0.0.1:5071" for m in messages)
         assert [m["src_port"] for m in messages] == [5071, 5070, 5070, 5071, 5071, 5070]
         assert [m["time"] for m in messages] == sorted(m["time"] for m in messages)
 
 
-TEMPLATE = EventTemplate("E", FIELDS)
-ROWS = [(*[SKIP, 200, call], *[number] * 9) for number in range(3) for call in ("a", "b")]
+TEMPLATE = EventTemplate("E", SIP_FIELDS)
+ROWS = [(SKIP, 200, "OK", call, *[number] * (len(SIP_FIELDS) - 4)) for number in range(3) for call in ("a", "b")]
 
 
 def sent(suffix):
     """The records of one pass as (partition, key, value): call a in partition 0, call b in partition 1."""
     rows = [renamed(row, suffix) for row in ROWS]
-    return [(int(row[2].startswith("b")), row[2].encode(), TEMPLATE.dumps(*row)) for row in rows]
+    return [(int(row[CALL_ID].startswith("b")), row[CALL_ID].encode(), TEMPLATE.dumps(*row)) for row in rows]
 
 
 def swapped(records, i, j):
@@ -729,7 +731,7 @@ def test_demo_checks_all_it_sent_when_nothing_was_dropped():
     assert result.exit_code == 0, result.output
     assert "\nacks     2,700\nfailed   0\n" in result.stdout
     assert result.stdout.endswith("one partition and in order: 450 of 450.\n")
-    assert result.stdout.count('"method":"E_SIP_MESSAGE"') == 6
+    assert result.stdout.count('"method":"E_SIP"') == 6
 
 
 def test_demo_says_what_the_embedded_broker_dropped():

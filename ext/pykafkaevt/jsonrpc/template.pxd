@@ -17,8 +17,8 @@ cdef class EventTemplate:
     cdef size_t head          # bytes of {"jsonrpc":"2.0","method":"…","params":
     cdef Prefix* prefixes     # owned, `count` of them
 
-    # Appends the notification to the buffer. `values` are borrowed, `count` of them (else SerializeError). A value's own
-    # code may run meanwhile: whoever calls keeps them in a tuple, or where else no code can change them.
+    # Appends the notification to the buffer. `values` are borrowed, `count` of them (else SerializeError). A value's
+    # own code may run meanwhile: the caller keeps the values in a tuple, or where else no code can change them.
     cdef int write(self, Buffer* b, PyObject** values, Py_ssize_t n, int policy) except -1
 
 # A row of values as a tuple; SerializeTypeError when it is neither tuple nor list.

@@ -48,7 +48,7 @@ cdef void serve(Reports* r) noexcept nogil:
         if ending and all_in_flight(r.handle) == 0 and gate_users(&r.handle.gate) == 0 and not counter_get(&r.rejected):
             return
         # reports that were asked for go to their callback when nothing more is there at once
-        event = api.queue_poll(r.handle.queue, wait_ms(r, ending))
+        event = api.queue_poll(r.handle.queue, wait_ms(r))
         if event != NULL:
             see_to(r, event)
         elif r.kept.count and gate_state(&r.handle.gate) != GATE_FATAL:
@@ -59,8 +59,9 @@ cdef void serve(Reports* r) noexcept nogil:
             end_call(r, called)
 
 
-cdef int wait_ms(Reports* r, bint ending) noexcept nogil:
-    if ending:
+cdef int wait_ms(Reports* r) noexcept nogil:
+    if gate_state(&r.handle.gate) != GATE_OPEN:
+        # the last user's leaving is no event of the queue
         return ENDING_MS
     return 0 if r.kept.count or counter_get(&r.rejected) else -1
 
