@@ -225,6 +225,7 @@ class Bridge:
             self.pause(SETTLING)
         self.routing.abort()
         self.wait([self.upkeep, *self.receivers.threads], time.monotonic() + ABORTING)
+        self.log_faults()
         left = self.left(end)
         closing = self.begin("closing of clients", lambda: self.routing.close(left))
         self.wait([closing], end + CLOSING)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -15,8 +14,6 @@ from pykafkaevt.bridge.progress import Progress
 
 if TYPE_CHECKING:
     from pykafkaevt.bridge.ingest import Ingest
-
-logger = logging.getLogger("pykafkaevt.bridge")
 
 
 class Receiver(threading.Thread):
@@ -36,7 +33,6 @@ class Receiver(threading.Thread):
         try:
             self.ingest.receive(self.socket.fileno())
         except Exception as error:
-            logger.critical("%s: receiving failed: %s", self.ingest.url, error)
             self.failed = str(error)
             self.on_failure()
 

@@ -131,8 +131,7 @@ class Streams:
 
     def fail(self, url: str, error: Exception) -> None:
         """An input came to an end that it should not: the bridge is to end, for systemd to start it anew."""
-        logger.critical("%s: reading failed: %s", url, error)
-        self.failed = f"{url}: {error}"
+        self.failed = f"{url}: reading failed: {error}"
         self.finished.set()
 
     # Inputs that end by themselves

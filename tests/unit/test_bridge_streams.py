@@ -611,7 +611,7 @@ def test_failure_while_a_file_is_read_is_a_fault(run):
     running = run(Input("file:/proc/self/mem", "file", path=Path("/proc/self/mem")), tcp())
     assert running.finished.wait(SECONDS)
     (fault,) = running.faults()
-    assert fault.startswith("file:/proc/self/mem: [Errno 5]")
+    assert fault.startswith("file:/proc/self/mem: reading failed: [Errno 5]")
 
 
 @pytest.mark.parametrize(
