@@ -16,8 +16,8 @@ from pykafkaevt.bridge.config import Input
 from pykafkaevt.errors import Closed, DeliveryError
 from pykafkaevt.jsonrpc.scan import scan_event
 from pykafkaevt.jsonrpc.stream import Splitter
-from pykafkaevt.sip.hep_stream import HepSplitter
 from pykafkaevt.log_rate import LogRate
+from pykafkaevt.sip.hep_stream import HepSplitter
 
 if TYPE_CHECKING:
     from pykafkaevt.bridge.ingest import Ingest

@@ -190,6 +190,8 @@ cdef class Records:
                 n += 1
         except BaseException as error:
             self.failure = located(error, self.given + n)
+            # the messages before it point into them
+            self.held.append(self.rows)
             self.rows = ()
             self.at = 0
         if serialized:

@@ -146,6 +146,9 @@ cdef class DeliveryBatch:
         cdef Py_ssize_t i
         cdef DeliveryReport report
         cdef dict errors = {0: None}
+        cdef tuple opaques = tuple(self.opaques)
+        if len(opaques) != self.count:
+            raise IndexError(f"opaques has {len(opaques)} items for {self.count} records")
         self.fill()
         codes, partitions, offsets, latencies = self.columns
         for i in range(self.count):
@@ -157,7 +160,7 @@ cdef class DeliveryBatch:
             report.partition = partitions[i]
             report.offset = offsets[i]
             report.latency_us = latencies[i]
-            report.opaque = self.opaques[i]
+            report.opaque = opaques[i]
             if self.messages != NULL:
                 report.key = text_of(self.messages[i].key, self.messages[i].key_len)
                 report.value = text_of(self.messages[i].payload, self.messages[i].len)
@@ -211,6 +214,8 @@ def batch_of_rows(rows) -> DeliveryBatch:
     """A batch of (error code, partition, offset, latency in us, key, value, opaque) rows."""
     cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
     cdef list listed = list(rows)
+    if any(len(row) != 7 for row in listed):
+        raise ValueError("a row has 7 items")
     columns = list(zip(*listed)) or [()] * 7
     batch.count = len(listed)
     batch.failed = sum([code != 0 for code in columns[0]])
