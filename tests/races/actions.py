@@ -10,6 +10,7 @@ from typing import Any
 from pykafkaevt import Closed, Error, QueueFull
 from tests.races.bridge import OneBridge
 from tests.races.ledger import Writer
+from tests.races.process import fork
 from tests.races.subjects import (
     EVENT,
     DroppedProducers,
@@ -20,7 +21,6 @@ from tests.races.subjects import (
     ReportingProducer,
     Subject,
 )
-from tests.races.process import fork
 
 BATCH = 20
 CLOSE_SECONDS = (0.0, 0.05, 0.5)

@@ -1,4 +1,4 @@
-"""The subject of the bridge's cells: `pykafkaevt bridge` as a process, with dead letters on the client of its events."""
+"""The subject of the bridge's cells: `pykafkaevt bridge` as a process; its dead letters go by its events' client."""
 
 import json
 import signal
@@ -42,7 +42,8 @@ class OneBridge(Subject):
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + START_SECONDS
         while not self.lines("ready"):
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
+            alive = self.process.poll() is None and time.monotonic() < deadline
+            assert alive, self.log.read_text()
             time.sleep(0.02)
         self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 

@@ -1,7 +1,7 @@
 """`python -m tests.races.cell ACTION HAPPENING SECONDS SEED`: one cell of the table, alone.
 
-Runs the broker, and in a process of its own what acts on a client; ends with 1 and the reasons when that crashes, hangs,
-raises what it should not, or when calls, counters, reports and what the topic holds do not agree.
+Runs the broker, and in a process of its own what acts on a client; ends with 1 and the reasons when that crashes,
+hangs, raises what it should not, or when calls, counters, reports and what the topic holds do not agree.
 """
 
 import contextlib

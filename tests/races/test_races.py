@@ -19,7 +19,7 @@ SEED = os.environ.get("PYKAFKAEVT_TEST_SEED", "1")
 @pytest.mark.parametrize(("action", "happening"), CELLS, ids=lambda name: name)
 def test_calls_counters_reports_and_topic_agree_and_nothing_hangs(action: str, happening: str) -> None:
     command = [sys.executable, "-m", "tests.races.cell", action, happening, SECONDS, SEED]
-    cell = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    cell = subprocess.run(command, check=False, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert cell.returncode == 0, f"again with: {' '.join(command[1:])}\n{cell.stderr}"
 
 
