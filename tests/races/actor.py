@@ -23,6 +23,7 @@ from tests.races.actions import ACTIONS, Action, Step  # noqa: E402
 from tests.races.bridge import OneBridge  # noqa: E402
 from tests.races.happenings import HAPPENINGS, PLUGIN, Happening  # noqa: E402
 from tests.races.ledger import Account, Writer  # noqa: E402
+from tests.races.process import native_threads  # noqa: E402
 from tests.races.subjects import Subject  # noqa: E402
 from tests.races.world import Control, World  # noqa: E402
 
@@ -121,11 +122,6 @@ class Turn:
         account.sent = [value for writer in self.writers for value in writer.all()]
         self.subject.settle()
         self.world.tell(account)
-
-
-def native_threads() -> int:
-    """The threads of this process, librdkafka's too."""
-    return len(os.listdir("/proc/self/task"))
 
 
 def check_threads(before: int, world: World) -> None:

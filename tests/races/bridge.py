@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -33,9 +34,10 @@ class OneBridge(Subject):
         (self.tcp,) = free_ports(1)
         self.bad = 0
         self.reloads = 0
+        self.ending = False
+        self.signalling = threading.Lock()
         self.config = world.folder / "bridge.toml"
         self.log = world.folder / f"bridge-{time.monotonic_ns()}.log"
-        self.ended: dict[str, Any] | None = None
         self.write_config()
         command = (sys.executable, "-m", "pykafkaevt", "bridge", "--config", str(self.config), "--log-format", "json")
         with self.log.open("wb") as log:
@@ -72,9 +74,11 @@ class OneBridge(Subject):
 
     def retire(self) -> None:
         """SIGHUP, with targets on another client: nobody uses the one of before any more."""
-        self.reloads += 1
-        self.write_config()
-        with suppress(ProcessLookupError):
+        with self.signalling:
+            if self.ending:
+                raise Closed("the bridge is ending, and a SIGHUP may come after its handlers")
+            self.reloads += 1
+            self.write_config()
             self.process.send_signal(signal.SIGHUP)
 
     def close(self, timeout: float) -> int:
@@ -83,8 +87,7 @@ class OneBridge(Subject):
 
     def end(self, number: signal.Signals, seconds: float) -> int:
         """Signal it and wait for its end."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+        self.terminate(number)
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -93,6 +96,13 @@ class OneBridge(Subject):
             raise AssertionError(f"no end within {seconds} s of SIG{number.name}:\n{self.log.read_text()}") from None
         assert status in (0, 1), f"the bridge ended with {status}:\n{self.log.read_text()}"
         return status
+
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ask it to end."""
+        with self.signalling:
+            self.ending = True
+            if self.process.poll() is None:
+                self.process.send_signal(number)
 
     def events_by_udp(self, writer: Writer) -> None:
         """Send some events, at times something that is none."""

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
 from pykafkaevt import EmbeddedBroker
+from tests.races.happenings import HAPPENINGS, PLUGIN
 from tests.races.ledger import PARTITIONS, TOPIC, Account, mistakes, read_topic
 
 SOURCE = Path(__file__).with_name("unusable.c")
@@ -94,7 +95,7 @@ def run(names: list[str], seconds: float, seed: int) -> list[str]:
             "RACES_ACCOUNTS": str(accounts),
             "RACES_BOOTSTRAP": broker.bootstrap_servers,
             "RACES_CONTROL": address,
-            "RACES_PLUGIN": str(compile_plugin(folder)),
+            "RACES_PLUGIN": str(compile_plugin(folder)) if HAPPENINGS[names[1]].properties == PLUGIN else "",
             "RACES_UNUSABLE": str(folder / "unusable"),
             "PYTHONFAULTHANDLER": "1",
         }

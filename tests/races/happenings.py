@@ -4,7 +4,6 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,10 +111,9 @@ def exits(world: World, subject: Subject, random: random.Random, seconds: float)
     time.sleep(seconds * random.random())
     if isinstance(subject, OneBridge):
         subject.account.whole = False
-        subject.process.send_signal(signal.SIGTERM)
+        subject.terminate()
         time.sleep(random.random() * 0.3)
-        with suppress(ProcessLookupError):
-            subject.end(signal.SIGTERM, BEYOND_DRAIN)
+        subject.end(signal.SIGTERM, BEYOND_DRAIN)
 
 
 HAPPENINGS = {

@@ -1,5 +1,5 @@
-"""`python -m tests.races.long [SECONDS]`: the cells of the table over and over, each time with another seed, two at a
-time. Ends with 1 at the first that fails, and with the command that repeats it.
+"""`python -m tests.races.long [SECONDS [SEED]]`: the cells of the table in random order, over and over, each time with
+another seed, two at a time. Ends with 1 at the first that fails, and says the command that repeats it.
 """
 
 import itertools
@@ -16,9 +16,8 @@ SIDE_BY_SIDE = 2
 CELL_SECONDS = (0.5, 3.0)  # longer cells would fill the mock cluster's 5 MB a partition
 
 
-def commands(end: float) -> Iterator[list[str]]:
+def commands(end: float, turns: random.Random) -> Iterator[list[str]]:
     """The cells in random order, again and again until time.monotonic() is `end`."""
-    turns = random.Random()
     for _ in itertools.count():
         for action, happening in turns.sample(CELLS, len(CELLS)):
             if time.monotonic() > end:
@@ -35,11 +34,12 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 def main() -> int:
     """See above."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1800.0
+    turns = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else None)
     started = said = time.monotonic()
     done = 0
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         waiting: set[Future[subprocess.CompletedProcess[str]]] = set()
-        left = commands(started + seconds)
+        left = commands(started + seconds, turns)
         while True:
             waiting |= {pool.submit(run, command) for command in itertools.islice(left, SIDE_BY_SIDE - len(waiting))}
             if not waiting:

@@ -1,4 +1,4 @@
-"""Children of a cell's process."""
+"""Children and threads of a cell's process."""
 
 import faulthandler
 import os
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from tests.races.subjects import Subject
 
 CHILD_SECONDS = 20  # a child that runs longer says where it stands and is ended
+
+
+def native_threads() -> int:
+    """The threads of this process, librdkafka's too."""
+    return len(os.listdir("/proc/self/task"))
 
 
 def fork(subject: "Subject", prefix: str) -> None:
