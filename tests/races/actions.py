@@ -95,7 +95,7 @@ def kafka_publish(subject: OneConnector, writer: Writer, random: random.Random) 
     (value,) = writer.next(1)
     if subject.publish(value):
         writer.accept([value])
-    elif not subject.world.may_be_closed and not subject.world.may_fail:
+    elif not subject.world.may_be_closed and not subject.world.raises:
         raise AssertionError("kafka_publish() gave -1")
 
 
@@ -113,7 +113,7 @@ def raise_many(subject: OneInterface, writer: Writer, random: random.Random) -> 
 def raised(count: int, values: list[str], subject: OneInterface, writer: Writer) -> None:
     """There is one subscriber, or none for a moment; fewer, or -1, when the client cannot be opened or is closed."""
     writer.accept(values[: max(0, count)])
-    if count not in (0, len(values)) and not (subject.world.may_fail or subject.world.may_be_closed):
+    if count not in (0, len(values)) and not (subject.world.raises or subject.world.may_be_closed):
         raise AssertionError(f"raising {len(values)} events gave {count}")
 
 

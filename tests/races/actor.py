@@ -41,7 +41,7 @@ class Turn:
         self.happening = happening
         self.writers = [Writer(f"{number}.{name}") for name in ("main", "beside", "last")]
         self.seeds = [world.random.random() for _ in range(3)]
-        self.seconds = 0.2 + 0.3 * world.random.random()
+        self.seconds = 0.3 + 0.6 * world.random.random()  # an idempotent producer connects in up to 0.5 s
         world.over.clear()
         happening.before(world, world.random)
         self.subject: Subject = action.subject(world)
@@ -154,7 +154,7 @@ def main() -> None:
     if happening.properties == PLUGIN:
         world.properties += os.environ["RACES_PLUGIN"]
     world.may_be_closed = action.closes or happening.closes
-    world.may_fail = happening.raises != ()
+    world.raises = happening.raises
     world.whole = happening.whole and not action.closes
     before = native_threads()
     end = time.monotonic() + seconds

@@ -26,7 +26,7 @@ from tests.races.ledger import PARTITIONS, TOPIC, Account, mistakes, read_topic
 
 SOURCE = Path(__file__).with_name("unusable.c")
 BEYOND_SECONDS = 90  # after its time; the actor notices its own hanging sooner
-STDERR_TAIL = 12_000
+STDERR_HEAD, STDERR_TAIL = 1000, 6000
 
 
 def compile_plugin(folder: Path) -> Path:
@@ -76,7 +76,9 @@ def run_actor(names: list[str], seconds: float, seed: int, folder: Path, environ
         with contextlib.suppress(ProcessLookupError):
             os.killpg(actor.pid, signal.SIGKILL)
         actor.wait()
-    text = log.read_text(errors="replace")[-STDERR_TAIL:]
+    text = log.read_text(errors="replace")
+    if len(text) > STDERR_HEAD + STDERR_TAIL:
+        text = f"{text[:STDERR_HEAD]}\n…\n{text[-STDERR_TAIL:]}"
     return [] if status == 0 else [f"the process ended with {status}:\n{text}"]
 
 

@@ -33,7 +33,7 @@ class Happening:
     properties: str = ""
     whole: bool = True
     retried: bool = False
-    raises: type[Exception] | tuple[type[Exception], ...] = ()
+    raises: tuple[type[Exception], ...] = ()
     closes: bool = False
 
 
@@ -123,7 +123,7 @@ HAPPENINGS = {
     "full_fatal": Happening(fatal, slow_and_fatal, SMALL_QUEUE, whole=False),
     "closed": Happening(closed, whole=False, closes=True),
     "retired": Happening(retired),
-    "unusable": Happening(unusable, fatal_at_first, PLUGIN, whole=False, raises=Error),
+    "unusable": Happening(unusable, fatal_at_first, PLUGIN, whole=False, raises=(Error,)),
     "forked": Happening(forked),
     "exit": Happening(exits, closes=True),
 }

@@ -1,34 +1,27 @@
 """`python -m tests.races.long [SECONDS [SEED]]`: the cells of the table in random order, over and over, each time with
-another seed, two at a time. Ends with 1 at the first that fails, and says the command that repeats it.
+another seed, some side by side. Ends with 1 at the first that fails, and says the command that repeats it.
 """
 
 import itertools
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from tests.races.table import CELLS
+from tests.races.table import CELLS, SIDE_BY_SIDE, run_cell
 
-SIDE_BY_SIDE = 2
 CELL_SECONDS = (0.5, 3.0)  # longer cells would fill the mock cluster's 5 MB a partition
+SAID_SECONDS = 60  # between two lines about how far it is
 
 
-def commands(end: float, turns: random.Random) -> Iterator[list[str]]:
-    """The cells in random order, again and again until time.monotonic() is `end`."""
-    for _ in itertools.count():
-        for action, happening in turns.sample(CELLS, len(CELLS)):
+def choose(end: float, turns: random.Random) -> Iterator[tuple[str, str, str, str]]:
+    """The arguments of cells in random order, again and again until time.monotonic() is `end`."""
+    while True:
+        for cell in turns.sample(CELLS, len(CELLS)):
             if time.monotonic() > end:
                 return
-            seconds = f"{turns.uniform(*CELL_SECONDS):.1f}"
-            yield [sys.executable, "-m", "tests.races.cell", action, happening, seconds, str(turns.randrange(1 << 30))]
-
-
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """One cell."""
-    return subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+            yield (*cell, f"{turns.uniform(*CELL_SECONDS):.1f}", str(turns.randrange(1 << 30)))
 
 
 def main() -> int:
@@ -38,22 +31,21 @@ def main() -> int:
     started = said = time.monotonic()
     done = 0
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        waiting: set[Future[subprocess.CompletedProcess[str]]] = set()
-        left = commands(started + seconds, turns)
+        waiting: set[Future[str]] = set()
+        cells = choose(started + seconds, turns)
         while True:
-            waiting |= {pool.submit(run, command) for command in itertools.islice(left, SIDE_BY_SIDE - len(waiting))}
+            waiting |= {pool.submit(run_cell, *cell) for cell in itertools.islice(cells, SIDE_BY_SIDE - len(waiting))}
             if not waiting:
                 break
             ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for cell in (future.result() for future in ended):
-                done += 1
-                if cell.returncode:
-                    print(f"races: cell {done} failed:\n{cell.stderr}\nagain with: python {' '.join(cell.args[1:])}")
-                    return 1
-            if time.monotonic() - said > 60:
+            done += len(ended)
+            if wrong := [text for future in ended if (text := future.result())]:
+                print(f"races: one of {done} cells failed:\n{wrong[0]}")
+                return 1
+            if time.monotonic() - said > SAID_SECONDS:
                 said = time.monotonic()
                 print(f"races: {done} cells in {said - started:.0f} s", flush=True)
-    print(f"races: {done} cells of {len(CELLS)} kinds in {time.monotonic() - started:.0f} s, no failure")
+    print(f"races: {done} cells in {time.monotonic() - started:.0f} s, none failed; the table has {len(CELLS)}")
     return 0
 
 

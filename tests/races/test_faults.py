@@ -3,7 +3,6 @@
 import inspect
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,6 @@ from pykafkaevt import (
 )
 from tests.races.faults import closing, fatal, lifetime
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 60  # the process ends itself before
 SOCKET = "kafka:embedded/t"
 EVENT = EventTemplate("E", ["n"])
@@ -39,7 +37,7 @@ def cases():
 @pytest.mark.parametrize("name", cases())
 def test_a_fault_that_was_found_is_gone(name):
     command = [sys.executable, "-m", "tests.races.faults", name]
-    ended = subprocess.run(command, check=False, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=SECONDS)
+    ended = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, timeout=SECONDS)
     assert ended.returncode == 0, f"it ended with {ended.returncode}:\n{ended.stderr[-6000:]}"
 
 

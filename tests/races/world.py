@@ -32,8 +32,8 @@ class World:
     """One cell's, in the process that acts.
 
     properties: the happening's, of every socket. over: the turn's end. may_be_closed: whether the happening or the
-    action closes what others use; may_fail: whether the client may be impossible to open for a while; whole: no record
-    may fail. tell: writes an account at once.
+    action closes what others use; raises: what calls may raise while the client cannot be opened; whole: no record may
+    fail. tell: writes an account at once.
     """
 
     def __init__(self, bootstrap: str, broker: Control, folder: Path, seed: int, tell: Callable[[Any], None]) -> None:
@@ -44,7 +44,7 @@ class World:
         self.tell = tell
         self.properties = ""
         self.may_be_closed = False
-        self.may_fail = False
+        self.raises: tuple[type[Exception], ...] = ()
         self.whole = True
         self.over = threading.Event()
         self.flag = Path(os.environ["RACES_UNUSABLE"])
