@@ -83,8 +83,15 @@ lint: build ## style and types: ruff, cython-lint, mypy, stubtest
 	@echo "== stubtest: the .pyi files against the compiled modules"
 	$(BIN)/python -m mypy.stubtest pykafkaevt --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist
 
+SECONDS_TOTAL ?= 1800
+
+.PHONY: races
+races: build ## the table of races for SECONDS_TOTAL (1800) with ever new seeds, to the first failure
+	@echo "== races"
+	$(BIN)/python -m tests.races.long $(SECONDS_TOTAL)
+
 .PHONY: sanitize
-sanitize: build ## serializer and socket parser on random bytes under ASan and UBSan
+sanitize: build ## parsers on random bytes, and races, under ASan and UBSan; C that threads share under TSan
 	@echo "== sanitizers"
 	PYTHON=$(abspath $(BIN)/python) tests/sanitize/run.sh
 

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from pykafkaevt import DeliveryError, EventInterface, Producer
+from pykafkaevt import EventInterface, Producer
 
 CLUSTER_AUTHORIZATION_FAILED = 31  # on InitProducerId: fatal for an idempotent producer
+OUT_OF_ORDER_SEQUENCE_NUMBER = 45  # on the oldest Produce request under way: fatal, too
 NOT_ENOUGH_REPLICAS = 19
 INVALID_RECORD = 87
 
@@ -62,11 +63,9 @@ def test_a_fatal_error_fails_its_records_and_the_next_use_opens_a_new_producer(k
     assert producer.flush(30) == 0
     stats = producer.stats()
     assert (stats.queued, stats.delivered, stats.failed) == (4, 1, 3)
-    assert {report.value: report.error is None for report in reports} == {
-        b"a": False,
-        b"b": False,
-        b"c": False,
-        b"d": True,
+    assert {report.value: report.error and report.error.code for report in reports} == {
+        **dict.fromkeys((b"a", b"b", b"c"), CLUSTER_AUTHORIZATION_FAILED),
+        b"d": None,
     }
     assert [record.value() for record in consume(kafka_embedded.bootstrap_servers, "t", 1)] == [b"d"]
     assert "connected anew after a fatal error" in caplog.text
@@ -79,13 +78,10 @@ def test_many_threads_meet_a_fatal_error_and_every_record_is_accounted_for(kafka
 
         def work():
             for n in range(3000):
-                try:
-                    results.append(producer.publish(b"v", b"k"))
-                except DeliveryError:
-                    results.append(False)
+                results.append(producer.publish(b"v", b"k"))
                 if n == 500:
                     kafka_embedded.push_errors("InitProducerId", [CLUSTER_AUTHORIZATION_FAILED])
-                    kafka_embedded.push_errors("Produce", [47])
+                    kafka_embedded.push_errors("Produce", [OUT_OF_ORDER_SEQUENCE_NUMBER])
 
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
@@ -94,6 +90,7 @@ def test_many_threads_meet_a_fatal_error_and_every_record_is_accounted_for(kafka
             thread.join(60)
         assert producer.flush(60) == 0
         stats = producer.stats()
+        assert sum(results) == 4 * 3000
         assert stats.queued == sum(results) == stats.delivered + stats.failed
 
 

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# tests/sanitize/run.sh [SEED [ROUNDS]]: the serializer, the JSON scanner, the socket, SIP and HEP parsers and the C
-# headers under AddressSanitizer and UndefinedBehaviorSanitizer, on random and mutated input. Needs gcc; ends with
-# non-zero on any report.
+# tests/sanitize/run.sh [SEED [ROUNDS [SECONDS]]]: with gcc's sanitizers, ending with non-zero on any report:
+# - the C headers that threads share under ThreadSanitizer, all C headers under AddressSanitizer and
+#   UndefinedBehaviorSanitizer (ASan, UBSan), by the programs of tests/unit/kernel;
+# - the serializer, the JSON scanner, the socket, SIP and HEP parsers under ASan and UBSan on ROUNDS of random and mutated
+#   input;
+# - the whole engine under them: cells of tests/races for SECONDS. librdkafka itself is not instrumented.
 # Everything is built in build/sanitize, with the interpreter $PYTHON (.venv/bin/python without it).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-python=${PYTHON:-.venv/bin/python}
+root=$PWD
+python=${PYTHON:-$root/.venv/bin/python}
 seed=${1:-$RANDOM$RANDOM}
 rounds=${2:-30000}
-out=build/sanitize
-modules=(jsonrpc/buffer jsonrpc/values jsonrpc/template jsonrpc/scan jsonrpc/stream secrets socket_text sip/message
-    sip/hep sip/hep_stream)
+seconds=${3:-60}
+out=$root/build/sanitize
 
 ask() { "$python" -c "import sysconfig; print(sysconfig.$1)"; }
 read -ra compiler <<<"${CC:-$(ask 'get_config_var("CC")')}"
@@ -22,38 +25,50 @@ if [ ! -e "$libasan" ]; then
     echo "sanitize: ${compiler[0]} has no libasan; use gcc with its sanitizers" >&2
     exit 1
 fi
-sanitized=("${compiler[@]}" -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
-    -std=c11 -D_GNU_SOURCE -pthread -Iext/pykafkaevt/jsonrpc -Iext/pykafkaevt/sip -Iext/pykafkaevt/kafka)
+flags=(-fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g -std=c11 -D_GNU_SOURCE -pthread)
+for room in ext/pykafkaevt/*/; do
+    flags+=("-I$root/$room")
+done
+sanitized=("${compiler[@]}" -fsanitize=address,undefined "${flags[@]}")
 
-# The package of these modules alone: an __init__ that imports nothing, and the exceptions they raise.
+echo "sanitize: seed $seed, again with: tests/sanitize/run.sh $seed $rounds $seconds"
 rm -rf "$out"
-mkdir -p "$out/pykafkaevt/jsonrpc" "$out/pykafkaevt/sip"
-touch "$out/pykafkaevt/__init__.py" "$out/pykafkaevt/jsonrpc/__init__.py" "$out/pykafkaevt/sip/__init__.py"
-cp pykafkaevt/errors.py "$out/pykafkaevt/"
+mkdir -p "$out"
+export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+
+# A program that has threads goes under ThreadSanitizer too. It needs its addresses where they were in older kernels.
+programs() {
+    local source name
+    for source in tests/unit/kernel/*.c; do
+        name=$(basename "$source" .c)
+        grep -q "int main" "$source" || continue
+        echo "$name address,undefined"
+        [ "$name" != escape ] || echo "$name address,undefined -DJSON_SCALAR"
+        ! grep -q pthread_create "$source" || echo "$name thread"
+    done
+}
+while read -r name sanitizer options; do
+    program=$out/$name-$sanitizer$options
+    # shellcheck disable=SC2086  # none or one option
+    "${compiler[@]}" "-fsanitize=$sanitizer" "${flags[@]}" -isystem "$include" $options \
+        "tests/unit/kernel/$name.c" -o "$program"
+    setarch -R timeout 120 "$program" "$seed" >/dev/null
+    echo "sanitize: kernel/$name.c $sanitizer $options passed"
+done < <(programs)
 
 # setup.py translates to C whatever it is asked for, with the directives that the package is built with.
 "$python" setup.py -q --name >/dev/null
-echo "sanitize: compiling ${modules[*]}"
-for module in "${modules[@]}"; do
-    "${sanitized[@]}" -shared -fPIC -w -isystem "$include" "build/cython/ext/pykafkaevt/$module.c" \
-        -o "$out/pykafkaevt/$module$suffix"
-done
-
-echo "sanitize: seed $seed, $rounds rounds; again with: tests/sanitize/run.sh $seed $rounds"
-export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
-while read -r name options; do
-    # shellcheck disable=SC2086  # none or one option
-    "${sanitized[@]}" $options "tests/unit/kernel/$name.c" -o "$out/$name$options"
-    "$out/$name$options" "$seed" >/dev/null
-    echo "sanitize: kernel/$name.c $options passed"
-done <<'PROGRAMS'
-escape
-escape -DJSON_SCALAR
-counters
-event_count
-PROGRAMS
+find pykafkaevt -name '*.py' -exec cp --parents '{}' "$out" ';'
+cp --parents pykafkaevt/cli/*.pcap pykafkaevt/bridge/page/* "$out"
+modules=$(cd ext && find pykafkaevt -name '*.pyx')
+echo "sanitize: compiling the $(wc -w <<<"$modules") modules"
+xargs -P 2 -I '{}' "${sanitized[@]}" -shared -fPIC -w -isystem "$include" "build/cython/ext/{}.c" \
+    -o "$out/{}$suffix" <<<"${modules//.pyx/}"
 
 # malloc instead of Python's arenas: each object has the sanitizer's red zones around it. An endless loop ends too.
-timeout 600 env LD_PRELOAD="$libasan" PYTHONMALLOC=malloc PYTHONPATH="$out" \
-    "$python" tests/sanitize/fuzz.py "$seed" "$rounds"
+instrumented() {
+    (cd "$out" && env LD_PRELOAD="$libasan" PYTHONMALLOC=malloc PYTHONPATH="$out:$root" "$@")
+}
+instrumented timeout 600 "$python" "$root/tests/sanitize/fuzz.py" "$seed" "$rounds"
+instrumented timeout $((seconds + 240)) "$python" -m tests.races.long "$seconds" "$seed"
 echo "sanitize: no report"

@@ -1,5 +1,7 @@
 """What cannot work ends `pykafkaevt bridge --check` and the start with exit 2, the option and the reason."""
 
+import logging
+
 import pytest
 from click.testing import CliRunner
 
@@ -29,7 +31,14 @@ PLACES = [("--to", "", "to"), ("--route", "E_*=", "route E_*"), ("--dead-letter"
 
 
 def run(*arguments):
-    result = CliRunner().invoke(commands, ["bridge", "udp://127.0.0.1:5050", "--log-level", "error", *arguments])
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        result = CliRunner().invoke(commands, ["bridge", "udp://127.0.0.1:5050", "--log-level", "error", *arguments])
+    finally:
+        # the command sets up the logs of its process, which is this one
+        root.handlers[:] = handlers
+        root.setLevel(level)
     return result.exit_code, result.stderr
 
 
