@@ -28,7 +28,7 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "autotestdict": False,
-            # what can be pickled says so: the state that Cython would make unpickles into a crash without its checks
+            # a class that can be pickled has its own __reduce__: Cython's reads a state without a look at its length
             "auto_pickle": False,
         },
     ),

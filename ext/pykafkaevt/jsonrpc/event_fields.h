@@ -24,7 +24,8 @@ static inline void copy_padded(char *dst, const char *text, size_t length) {
 
 /* Writes fields from *at on, at most `count` and while they fit before `limit`; *at becomes the first not written.
  * A value that is `skip` leaves its field out. Returns the end of what was written. */
-static inline char *fields_write(char *dst, const char *limit, const char *text, const Prefix *prefixes,
+__attribute__((always_inline)) static inline char *
+fields_write(char *dst, const char *limit, const char *text, const Prefix *prefixes,
                                  PyObject *const *values, Py_ssize_t count, PyObject *skip, Py_ssize_t *at) {
     Py_ssize_t i = *at;
     for (; i < count; i++) {

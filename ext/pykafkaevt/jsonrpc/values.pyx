@@ -53,6 +53,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     NESTING_LIMIT = 254      # as orjson's
+cdef object orjson_dumps = orjson.dumps
 cdef double[7] POWERS = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6]
 
 
@@ -244,7 +245,7 @@ cdef int write_other(Buffer* b, object value, int policy, object name, int depth
     cdef bint nested = isinstance(value, (dict, list, tuple))
     if depth == 0 or not nested:
         try:
-            text = orjson.dumps(value)
+            text = orjson_dumps(value)
         except orjson.JSONEncodeError as error:
             if not nested:
                 raise SerializeTypeError(
