@@ -74,6 +74,8 @@ cdef class Event:
         cdef int64_t earliest = INT64_MAX
         self.keyed = False
         for subscription in subscriptions:
+            if subscription is None:
+                raise TypeError("a subscription is no None")
             earliest = min(earliest, subscription.deadline_us)
             self.keyed = self.keyed or subscription.keyed
         self.next_expiry_us = earliest
@@ -164,7 +166,7 @@ cdef class Event:
         records.check(queued)
         return queued
 
-    def note(self, Subscription subscription, error) -> None:
+    def note(self, Subscription subscription not None, error) -> None:
         """Log what a subscriber did not take."""
         subscription.producer.client.note(f"{self.name} not queued to {subscription.socket}: {error}")
 

@@ -241,7 +241,7 @@ def explained(message: str, given: Mapping[str, Any], file: str | Path | None) -
 
 
 def parse_value(kind: type, value: Any) -> Any:
-    """A value of one of our own types from its text; what it raises, msgspec gives the place of."""
+    """A value of one of our own types from its text; msgspec adds the place to what it raises."""
     if not isinstance(value, str):
         raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
     parsers: dict[type, Callable[[str], Any]] = {

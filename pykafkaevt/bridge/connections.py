@@ -28,7 +28,7 @@ CONNECTIONS: Final = 1024  # of an input; more are closed at once
 UNANSWERED: Final = 1024  # requests of a connection without an answer above which it is not read
 UNANSWERED_BYTES: Final = 65536  # of their ids
 PIECE: Final = 8192  # bytes that are split at a time, so that the bounds above are kept within a segment
-REFUSALS: Final = (1, 10.0)  # lines about connections that are one too many: at once, and seconds until one more
+TOO_MANY: Final = (1, 10.0)  # lines about connections that are one too many: at once, and seconds until one more
 ANSWER: Final = b'{"jsonrpc":"2.0","result":"OK","id":%b}'
 ERROR: Final = b'{"jsonrpc":"2.0","error":{"code":-32000,"message":%b},"id":%b}'
 # why Ingest.feed() did not queue an event; any other reason is that of an invalid message
@@ -50,7 +50,7 @@ class Listener:
         self.reports = reports
         self.max_size = max_size
         self.connections: set[Connection] = set()
-        self.log_rate = LogRate(*REFUSALS)
+        self.log_rate = LogRate(*TOO_MANY)
 
     def admit(self, connection: Connection) -> bool:
         """Add a connection unless there are CONNECTIONS already."""

@@ -21,7 +21,7 @@ from pykafkaevt.sockets import KafkaSocket
 logger = logging.getLogger("pykafkaevt.bridge")
 
 # What a target's socket does not say itself. An outage shows within a second; and while a broker is away, or a client
-# still connects, 5 s of 200,000 events find room, as long as they fit queue.buffering.max.kbytes (1 GB).
+# still connects, 5 s of 200,000 events fit, as far as they do into queue.buffering.max.kbytes (1 GB).
 DEFAULTS: Final = {"statistics.interval.ms": "500", "queue.buffering.max.messages": "1000000"}
 
 

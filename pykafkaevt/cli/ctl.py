@@ -24,7 +24,7 @@ Methods:
   events_list        the events seen so far
   kafka_stats        every counter of the bridge
   raise_event event=E [params=JSON]
-                     take an event as if it had been received
+                     raise an event as if it had been received
   reload             read the configuration file again
   subscribers_list [event=E] [socket=SOCKET]
                      who has subscribed

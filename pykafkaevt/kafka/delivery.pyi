@@ -39,6 +39,15 @@ class DeliveryBatch:
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[DeliveryReport]: ...
 
+def delivery_report(
+    error: DeliveryError | None,
+    partition: int,
+    offset: int,
+    latency_us: int,
+    key: bytes | None,
+    value: bytes | None,
+    opaque: object,
+) -> DeliveryReport: ...
 def batch_of_rows(
     rows: Iterable[tuple[int, int, int, int, bytes | None, bytes | None, Any]],
 ) -> DeliveryBatch: ...

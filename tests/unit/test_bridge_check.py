@@ -1,15 +1,14 @@
-"""What cannot work ends `pykafkaevt bridge --check` and the start with exit 2, the option and the reason."""
-
-import logging
+"""What cannot work makes `pykafkaevt bridge --check`, and a start, exit with 2, the option and the reason."""
 
 import pytest
 from click.testing import CliRunner
 
 from pykafkaevt.bridge.config import BridgeConfig, Route, parse_input
+from pykafkaevt.bridge.daemon import Bridge
 from pykafkaevt.bridge.targets import DEFAULTS, Targets, state, with_defaults
 from pykafkaevt.cli.commands import commands
 from pykafkaevt.clients import ClientPool
-from pykafkaevt.errors import ConfigError
+from pykafkaevt.errors import ConfigError, Error
 from pykafkaevt.events import EventInterface
 from pykafkaevt.options import ProducerOptions
 from pykafkaevt.sockets import parse_socket
@@ -30,22 +29,28 @@ IMPOSSIBLE = [
 PLACES = [("--to", "", "to"), ("--route", "E_*=", "route E_*"), ("--dead-letter", "", "dead_letter")]
 
 
-def run(*arguments):
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        result = CliRunner().invoke(commands, ["bridge", "udp://127.0.0.1:5050", "--log-level", "error", *arguments])
-    finally:
-        # the command sets up the logs of its process, which is this one
-        root.handlers[:] = handlers
-        root.setLevel(level)
-    return result.exit_code, result.stderr
+@pytest.fixture
+def run(monkeypatch):
+    """run(*arguments): exit code and stderr of the command; 1 when the daemon would start."""
+
+    def opened(self, stack):
+        raise Error("all clients are made")
+
+    monkeypatch.setattr(Bridge, "open", opened)
+    # the handler would outlive the test
+    monkeypatch.setattr("pykafkaevt.bridge.logs.configure", lambda *form: None)
+
+    def call(*arguments):
+        result = CliRunner().invoke(commands, ["bridge", "udp://127.0.0.1:5050", *arguments])
+        return result.exit_code, result.stderr
+
+    return call
 
 
 @pytest.mark.parametrize("more", [("--check",), ()], ids=["check", "start"])
 @pytest.mark.parametrize(("option", "before", "place"), PLACES)
 @pytest.mark.parametrize(("properties", "reason"), IMPOSSIBLE)
-def test_properties_that_cannot_work_exit_with_2_and_the_reason(properties, reason, option, before, place, more):
+def test_properties_that_cannot_work_exit_with_2_and_the_reason(run, properties, reason, option, before, place, more):
     others = [] if option == "--to" else ["--to", "kafka:127.0.0.1:1/t"]
     code, text = run(*others, option, f"{before}kafka:127.0.0.1:1/x?{properties}", *more)
     assert code == 2
@@ -66,7 +71,7 @@ def test_properties_that_cannot_work_exit_with_2_and_the_reason(properties, reas
         "key=callid",
     ],
 )
-def test_properties_that_work_pass(properties):
+def test_properties_that_work_pass(run, properties):
     assert run("--to", f"kafka:127.0.0.1:1/x?{properties}", "--check")[0] == 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from io import StringIO
@@ -423,9 +424,10 @@ def test_check_exits_with_2_and_says_why(arguments, message):
 class Daemon:
     """In the place of the daemon: what it was given, and an exit code."""
 
+    living = ()
+
     def __init__(self, config, reread):
         self.config, self.reread = config, reread
-        self.living = []
         Daemon.last = self
 
     def run(self):
@@ -451,6 +453,15 @@ def test_the_command_runs_the_daemon_and_exits_with_its_code(toml):
     assert [source.url for source in config.inputs] == ["hep://h:9060", "tcp://h:5051"]
     assert (config.workers, config.drain) == (3, 1)
     assert Daemon.log == ("text", "info")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_threads_that_did_not_end_do_not_hold_up_the_exit(monkeypatch):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(Daemon, "living", ["pykafkaevt upkeep"])
+    run("udp://h:1", "--to", "kafka:h/t")
+    assert codes == [1]
 
 
 @pytest.mark.usefixtures("daemon")

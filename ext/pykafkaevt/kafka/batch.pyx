@@ -101,6 +101,11 @@ cdef class Records:
         same_length(rows, keys, "keys")
         same_length(rows, opaques, "opaques")
         same_length(rows, timestamps_ms, "timestamps_ms")
+        if isinstance(timestamps_ms, (list, tuple)):
+            # before anything is queued; of an iterator each when its turn comes
+            timestamps_ms = tuple(timestamps_ms)
+            for timestamp in timestamps_ms:
+                checked_timestamp(timestamp)
         self.rows_left = iter(rows)
         self.keys_left = None if keys is None else iter(keys)
         self.opaques_left = None if opaques is None or not tagged else iter(opaques)

@@ -65,6 +65,19 @@ cdef class DeliveryReport:
             f"latency_us={self.latency_us}, key={self.key!r}, value={self.value!r}, opaque={self.opaque!r})"
         )
 
+    def __reduce__(self):
+        return delivery_report, (
+            self.error, self.partition, self.offset, self.latency_us, self.key, self.value, self.opaque
+        )
+
+
+def delivery_report(error, int partition, long long offset, long long latency_us, bytes key, bytes value, opaque):
+    """A DeliveryReport that was pickled."""
+    cdef DeliveryReport report = DeliveryReport.__new__(DeliveryReport)
+    report.error, report.partition, report.offset, report.latency_us = error, partition, offset, latency_us
+    report.key, report.value, report.opaque = key, value, opaque
+    return report
+
 
 cdef bytes text_of(const void* data, size_t size):
     return PyBytes_FromStringAndSize(<const char*> data, size) if data != NULL else None

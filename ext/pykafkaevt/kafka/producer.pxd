@@ -26,6 +26,8 @@ cdef class Producer:
     cdef bint owns_client        # it goes with the producer
     cdef readonly str name
 
+    # The topic; Error without.
+    cdef Topic* opened(self) except NULL
     # Have the reports of the topic go to a C function.
     cdef int report_to(self, report_function deliver) except -1
     # Queue one record; tag: borrowed, what its report carries, NULL for no report.

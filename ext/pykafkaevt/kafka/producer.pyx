@@ -34,7 +34,7 @@ from pykafkaevt.kafka.topic cimport (
     histogram_quantile, in_flight, monotonic_us, report_function,
 )
 
-from pykafkaevt.errors import Closed, QueueFull
+from pykafkaevt.errors import Error, QueueFull
 
 cdef extern from "Python.h":
     PyObject* PyTuple_GET_ITEM(PyObject*, Py_ssize_t)
@@ -96,8 +96,13 @@ cdef class Producer:
             if self.owns_client:
                 self.client.adopt()
 
+    cdef Topic* opened(self) except NULL:
+        if self.topic == &nowhere:
+            raise Error("the producer was never opened")
+        return self.topic
+
     cdef int report_to(self, report_function deliver) except -1:
-        self.topic.deliver = deliver
+        self.opened().deliver = deliver
         return 0
 
     def _open(self, Client client not None, str topic, tuple topic_properties, options, str name, *, bint owns_client):
@@ -210,8 +215,7 @@ cdef class Producer:
                     f"{self.name}: the producer's queue is full "
                     f"({in_flight(self.topic)} records wait for their report)"
                 )
-            if self.client is None:
-                raise Closed("the producer was never opened")
+            self.opened()
             self.client.raise_ended(outcome.ending)
         except BaseException as error:
             placed(error, progress.queued, max(base, 0) + outcome.handled)
@@ -326,11 +330,11 @@ cdef class Producer:
 
     def __len__(self):
         """Records that have no report yet."""
-        return in_flight(self.topic)
+        return in_flight(self.opened())
 
     def _counts(self) -> dict:
         """The counters of stats() by name."""
-        cdef Topic* topic = self.topic
+        cdef Topic* topic = self.opened()
         cdef int code
         done = {
             "delivered": counter_get(&topic.counts.delivered),
