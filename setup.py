@@ -28,6 +28,8 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "autotestdict": False,
+            # what can be pickled says so: the state that Cython would make unpickles into a crash without its checks
+            "auto_pickle": False,
         },
     ),
 )

@@ -16,7 +16,8 @@ from pykafkaevt.errors import (
     SerializeTypeError,
     SocketError,
 )
-from pykafkaevt.jsonrpc.template import SKIP, EventTemplate, RawJSON, dumps
+from pykafkaevt.jsonrpc.template import EventTemplate, dumps
+from pykafkaevt.jsonrpc.values import SKIP, RawJSON
 from pykafkaevt.sip.message import call_id
 from pykafkaevt.sockets import KafkaSocket, parse_broker_id, parse_socket
 

@@ -8,43 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 from pykafkaevt import embedded
-from pykafkaevt.kafka import producer as _producer
 from pykafkaevt.kafka.client import Client
+from pykafkaevt.kafka.process import renewed_after_fork
+from pykafkaevt.kafka.producer import Producer
+from pykafkaevt.options import ProducerOptions
+from pykafkaevt.properties import check_properties, properties_of
 from pykafkaevt.sockets import Cluster, KafkaSocket
-
-PACE = 20_000  # records in flight: at 300 bytes each about what the caches hold
-
-# Properties that idempotence excludes or limits (librdkafka's INTRODUCTION.md, "Idempotent Producer").
-DECIDED_BY_USER = {
-    "enable.idempotence",
-    "max.in.flight",
-    "max.in.flight.requests.per.connection",
-    "message.send.max.retries",
-    "queuing.strategy",
-    "retries",
-}
-
-
-def properties_of(socket: KafkaSocket) -> tuple[tuple[str, str], ...]:
-    """The client's properties: the socket's, with idempotence unless they speak against it.
-
-    Without it a request that is retried may overtake the one before it: events of one call would change their order,
-    or stand twice.
-    """
-    properties = {**socket.global_properties}
-    acks = {
-        value
-        for given in (socket.global_properties, socket.topic_properties)
-        for name, value in given.items()
-        if name in ("acks", "request.required.acks")
-    }
-    if acks <= {"all", "-1"} and not DECIDED_BY_USER & properties.keys():
-        properties["enable.idempotence"] = "true"
-    return tuple(properties.items())
 
 
 def open_client(socket: KafkaSocket, name: str) -> Client:
     """A client of its own for a socket. Raises ConfigError."""
+    check_properties(socket)
     return Client(embedded.bootstrap_servers(socket), properties_of(socket), name)
 
 
@@ -55,10 +29,10 @@ class Shared:
         """Raises ConfigError."""
         self.properties = properties_of(socket)
         self.client = open_client(socket, ",".join(socket.brokers))
-        self.producers: dict[str, tuple[frozenset[tuple[str, str]], _producer.Producer]] = {}
+        self.producers: dict[str, tuple[frozenset[tuple[str, str]], Producer]] = {}
         self.uses = 0
 
-    def takes(self, socket: KafkaSocket) -> bool:
+    def fits(self, socket: KafkaSocket) -> bool:
         """Whether the socket's topic may go here: librdkafka has one set of properties per topic and client."""
         if dict(properties_of(socket)) != dict(self.properties):
             return False
@@ -69,25 +43,33 @@ class Shared:
 class ClientPool:
     """Producers for sockets, over as few clients as librdkafka allows. Safe from many threads.
 
-    on_delivery gets the DeliveryBatches of all of them; options: those of Producer (on_full, full_timeout, on_error,
-    invalid, pace).
+    options: those of all producers.
     """
 
-    def __init__(self, on_delivery: Callable[..., object] | None, options: dict[str, Any]) -> None:
+    def __init__(self, options: ProducerOptions) -> None:
         """Connects nowhere yet."""
-        self._on_delivery = on_delivery
-        defaults = {"on_error": None, "on_full": "block", "full_timeout": None, "invalid": "replace", "pace": PACE}
-        self._options = {**defaults, **options}
+        self._options = options
         self._shared: dict[Cluster, list[Shared]] = {}
         self._retired: list[Shared] = []
         self._totals: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._after_fork()
+        renewed_after_fork(self)
 
-    def take(self, socket: KafkaSocket) -> _producer.Producer:
-        """The producer of a socket, made when it is the first of its kind. Raises ConfigError."""
+    def _after_fork(self) -> None:
+        # a signal handler may come in while this thread holds it
+        self._lock = threading.RLock()
+
+    def __del__(self) -> None:
+        # of what is dropped without close() the records are still delivered, and the threads end
+        if "_shared" in vars(self):
+            for shared in self._all():
+                shared.client.adopt()
+
+    def borrow(self, socket: KafkaSocket) -> Producer:
+        """The producer of a socket, made when it is the first of its kind. Raises ConfigError, Error."""
         with self._lock:
             candidates = self._shared.setdefault(socket.cluster, [])
-            shared = next((one for one in candidates if one.takes(socket)), None)
+            shared = next((one for one in candidates if one.fits(socket)), None)
             if shared is None:
                 shared = Shared(socket)
                 candidates.append(shared)
@@ -99,28 +81,17 @@ class ClientPool:
             shared.uses += 1
             return producer
 
-    def _make(self, shared: Shared, socket: KafkaSocket) -> _producer.Producer:
+    def _make(self, shared: Shared, socket: KafkaSocket) -> Producer:
         if socket.topic in shared.producers:
             return shared.producers[socket.topic][1]
         properties = tuple(socket.topic_properties.items())
-        producer = _producer.Producer()
-        producer._open(
-            shared.client,
-            socket.topic,
-            properties,
-            self._on_delivery,
-            self._options["on_error"],
-            self._options["on_full"],
-            self._options["full_timeout"],
-            self._options["invalid"],
-            str(socket),
-            self._options["pace"],
-        )
+        producer = Producer()
+        producer._open(shared.client, socket.topic, properties, self._options, str(socket), owns_client=False)
         shared.producers[socket.topic] = (frozenset(properties), producer)
         return producer
 
-    def give(self, socket: KafkaSocket, producer: _producer.Producer) -> None:
-        """Take back what take() gave; a client that nobody uses any more delivers what it has, and ends."""
+    def give_back(self, socket: KafkaSocket, producer: Producer) -> None:
+        """Take back what borrow() gave; a client that nobody uses any more delivers what it has, and ends."""
         with self._lock:
             shared = next(one for one in self._shared[socket.cluster] if one.client is producer.client)
             shared.uses -= 1
@@ -131,13 +102,13 @@ class ClientPool:
             self._shared[cluster].remove(shared)
             if not self._shared[cluster]:
                 del self._shared[cluster]
-            shared.client.abandon()
+            shared.client.adopt()
             self._retired.append(shared)
             self._fold()
 
     def _fold(self) -> None:
         """Keep only the counts of clients that have ended."""
-        for shared in [one for one in self._retired if one.client.closed]:
+        for shared in [one for one in self._retired if one.client.ended]:
             self._retired.remove(shared)
             for _, producer in shared.producers.values():
                 add(self._totals, producer._counts())
@@ -171,7 +142,7 @@ class ClientPool:
 
     def flush(self, timeout: float | None) -> int:
         """Wait until every record has its report, `timeout` seconds at most; the records still without."""
-        return self._each(timeout, lambda client, left: 0 if client.closed else client.flush(left))
+        return self._each(timeout, lambda client, left: client.flush(left))
 
     def close(self, timeout: float | None) -> int:
         """Close every client within `timeout` seconds; the records that were not delivered in time."""

@@ -11,6 +11,7 @@ from pykafkaevt import connector
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.connector import Broker, KafkaReport
 from pykafkaevt.errors import Closed, ConfigError
+from pykafkaevt.options import ProducerOptions, checked_timeout
 from pykafkaevt.producer import CLOSE_TIMEOUT
 from pykafkaevt.sockets import parse_broker_id
 
@@ -21,8 +22,8 @@ logger = logging.getLogger("pykafkaevt")
 class Connector(connector.Connector):
     """Brokers by ID and kafka_publish(), as OpenSIPS's event_kafka offers them to its script; a context manager.
 
-    broker_ids: texts of the form "[ID]socket"; more by broker_id(). producer_options: those of Producer for every
-    broker (on_full, full_timeout, on_error, invalid, pace); without on_full a full queue makes kafka_publish() return
+    broker_ids: texts of the form "[ID]socket"; more by broker_id(). producer_options: those of ProducerOptions, for
+    every broker; without on_full a full queue makes kafka_publish() return
     -1 at once. Safe from many threads; after fork() as Producer.
     """
 
@@ -30,7 +31,7 @@ class Connector(connector.Connector):
         """Raises SocketError and ConfigError, as broker_id()."""
         if isinstance(broker_ids, str):
             raise TypeError("broker_ids must be several texts, not one str")
-        self._pool = ClientPool(None, {"on_full": "raise", **(producer_options or {})})
+        self._pool = ClientPool(ProducerOptions(**{"on_full": "raise", **(producer_options or {})}))
         self._callid_warned = False
         for text in broker_ids:
             self.broker_id(text)
@@ -49,7 +50,7 @@ class Connector(connector.Connector):
         if socket.key is not None and not self._callid_warned:
             self._callid_warned = True
             logger.warning("broker_id [%s]: key=callid has no effect here; kafka_publish() is given the key", name)
-        self.brokers[name] = Broker(name, self._pool.take(socket))
+        self.brokers[name] = Broker(name, self._pool.borrow(socket))
 
     def route(self, name: str) -> Callable[[_Route], _Route]:
         """Register a report route under a name: `@connector.route("kafka_report")`."""
@@ -64,7 +65,7 @@ class Connector(connector.Connector):
         """Wait until every message has its report, `timeout` seconds at most; the messages still without."""
         if self.closed:
             raise Closed("the connector is closed")
-        return self._pool.flush(timeout)
+        return self._pool.flush(checked_timeout(timeout, "timeout"))
 
     def close(self, timeout: float | None = CLOSE_TIMEOUT) -> int:
         """Flush for at most `timeout` seconds, then give up what is left; the messages not delivered in time.
@@ -73,6 +74,7 @@ class Connector(connector.Connector):
         """
         if self.closed:
             return 0
+        timeout = checked_timeout(timeout, "timeout")
         self._close()
         return self._pool.close(timeout)
 
@@ -86,4 +88,5 @@ class Connector(connector.Connector):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self.close()
+        if left := self.close():
+            logger.warning("%d messages were not delivered within %g s", left, CLOSE_TIMEOUT)

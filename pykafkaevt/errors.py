@@ -48,25 +48,29 @@ class ConfigError(Error, ValueError):
 class SerializeError(Error, ValueError):
     """A value that has no JSON text: not valid UTF-8 under invalid="strict", nested too deep, too long.
 
-    In a batch call `.queued` tells how many rows before the bad one were queued.
+    In a batch call `.position` is the index of the bad row and `.queued` tells how many before it were queued.
     """
 
     queued: int = 0
+    position: int = 0
 
 
 class SerializeTypeError(Error, TypeError):
-    """A value of a type JSON has none for. In a batch call `.queued` rows before it were queued."""
+    """A value of a type JSON has none for. In a batch call it has `.position` and `.queued`, as SerializeError."""
 
     queued: int = 0
+    position: int = 0
 
 
 class QueueFull(Error, BufferError):
     """The producer's queue (librdkafka's queue.buffering.max.messages/.kbytes) has no room.
 
-    In a batch call `.queued` tells how many records were queued before that.
+    In a batch call `.queued` tells how many records were queued before that, and `.position` is the index of the first
+    row that was not handled: where to go on. (A row that librdkafka rejected was handled, and not queued.)
     """
 
     queued: int = 0
+    position: int = 0
 
 
 class DeliveryError(Error):
@@ -87,7 +91,13 @@ class DeliveryError(Error):
 
 
 class Closed(Error):
-    """The producer, interface or connector was closed before this call."""
+    """The producer, interface or connector was closed before this call, or while it waited.
+
+    In a batch call it has `.position` and `.queued`, as QueueFull.
+    """
+
+    queued: int = 0
+    position: int = 0
 
 
 class EventError(Error, LookupError):

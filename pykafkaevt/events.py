@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
+from weakref import ref
 
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.errors import Closed, EventError
 from pykafkaevt.event import Event, Subscription, call_reports
 from pykafkaevt.kafka.delivery import DeliveryReport
+from pykafkaevt.kafka.process import renewed_after_fork
+from pykafkaevt.options import ProducerOptions, checked_expire, checked_timeout
 from pykafkaevt.producer import CLOSE_TIMEOUT
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 # A subscriber whose cluster is away holds an event back once, for this long (seconds); after that what its full queue
 # does not take is dropped and counted, until there is room again.
 FULL_TIMEOUT = 1.0
+
+logger = logging.getLogger("pykafkaevt")
 
 Params = Mapping[str, object] | Sequence[object] | str | None
 
@@ -43,22 +49,32 @@ class EventStats(NamedTuple):
 class EventInterface:
     """Events and their subscribers, as OpenSIPS's Event Interface with its Kafka transport; a context manager.
 
-    producer_options: those of Producer for every subscriber (on_full, full_timeout, on_error, invalid, pace). Without
-    on_full a full queue holds raise_event back for 1 s at most, once, so that a subscriber whose cluster is away does
-    not hold back the others. Safe from many threads; after fork() as Producer.
+    producer_options: those of ProducerOptions but on_delivery, for every subscriber. Without on_full a full queue holds
+    raise_event back for 1 s at most, once, so that a subscriber whose cluster is away does not hold back the others.
+    Safe from many threads; after fork() as Producer.
     """
 
     def __init__(self, *, producer_options: Mapping[str, Any] | None = None) -> None:
         """Connects nowhere: that is done when a subscriber's first event is raised, and in the background."""
         options = {"on_full": "block_once", "full_timeout": FULL_TIMEOUT, **(producer_options or {})}
-        self._invalid = options.get("invalid", "replace")
-        self._pool = ClientPool(call_reports, options)
+        self._options = ProducerOptions(on_delivery=call_reports, **options)
+        self._pool = ClientPool(self._options)
         self._events: dict[str, Event] = {}
         self._held: dict[str, tuple[Subscription, ...]] = {}
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._sweeper: threading.Thread | None = None
         self._closed = False
+        self._after_fork()
+        renewed_after_fork(self)
+
+    def _after_fork(self) -> None:
+        # reentrant: a signal handler may come in while this thread holds it
+        self._changed = threading.Condition(threading.RLock())
+        self._sweeper: threading.Thread | None = None
+
+    def __del__(self) -> None:
+        # without __init__ there is none
+        if changed := vars(self).get("_changed"):
+            with changed:
+                changed.notify_all()
 
     def publish_event(self, name: str, fields: Sequence[str] | None = None) -> Event:
         """Make an event known; an existing name gives the same event.
@@ -67,11 +83,11 @@ class EventInterface:
         tuple, and raised fastest. Raises SerializeError for an empty name, ValueError when the event exists with other
         fields, Closed.
         """
-        with self._lock:
+        with self._changed:
             self._check_open()
             event = self._events.get(name)
             if event is None:
-                event = self._events[name] = Event(name, len(self._events) + 1, fields, self._invalid)
+                event = self._events[name] = Event(name, len(self._events) + 1, fields, self._options.invalid)
             elif fields is not None and (event.template is None or event.template.fields != tuple(fields)):
                 raise ValueError(f"the event {name!r} exists with other fields")
             return event
@@ -93,11 +109,11 @@ class EventInterface:
 
         expire: seconds from now; None never expires, 0 ends the subscription at once. The same brokers, topic and
         properties in any order are the same socket. Raises EventError for an unknown event, SocketError, ConfigError,
-        ValueError for a negative expire, Closed. Source: OpenSIPS's MI command event_subscribe.
+        ValueError for an expire that is negative, nan or infinite, Closed. Source: OpenSIPS's MI command
+        event_subscribe.
         """
-        if expire is not None and expire < 0:
-            raise ValueError("Negative expire value")
-        with self._lock:
+        expire = checked_expire(expire)
+        with self._changed:
             self._check_open()
             event = self._event(name, 400, "Bad parameter value: unknown event")
             parsed = parse_socket(socket) if isinstance(socket, str) else socket
@@ -109,13 +125,13 @@ class EventInterface:
                 there.refresh(expire)
                 self._set(event, event.subscriptions)
             else:
-                made = Subscription(parsed, self._pool.take(parsed), expire)
+                made = Subscription(parsed, self._pool.borrow(parsed), expire)
                 self._set(event, (*event.subscriptions, made))
 
     def unsubscribe_event(self, name: str, socket: str | KafkaSocket) -> None:
         """End a subscription; what is queued is still delivered. Raises EventError when there is none."""
         parsed = parse_socket(socket) if isinstance(socket, str) else socket
-        with self._lock:
+        with self._changed:
             self._check_open()
             event = self._event(name)
             kept = tuple(one for one in event.subscriptions if one.socket != parsed)
@@ -128,11 +144,13 @@ class EventInterface:
         event.subscribe_all(subscriptions)
         for gone in self._held.get(event.name, ()):
             if gone not in subscriptions:
-                self._pool.give(gone.socket, gone.producer)
+                self._pool.give_back(gone.socket, gone.producer)
         self._held[event.name] = subscriptions
         if event.next_expiry() is not None:
             if self._sweeper is None:
-                self._sweeper = threading.Thread(target=self._sweep_all, name="pykafkaevt expiry", daemon=True)
+                self._sweeper = threading.Thread(
+                    target=_expire, args=(ref(self), self._changed), name="pykafkaevt expiry", daemon=True
+                )
                 self._sweeper.start()
             self._changed.notify()
 
@@ -143,14 +161,12 @@ class EventInterface:
         if kept != self._held.get(event.name, ()):
             self._set(event, kept)
 
-    def _sweep_all(self) -> None:
-        """The expiry thread: sleeps until the next subscription expires."""
-        with self._lock:
-            while not self._closed:
-                for event in self._events.values():
-                    self._sweep(event)
-                waits = [wait for event in self._events.values() if (wait := event.next_expiry()) is not None]
-                self._changed.wait(min(waits, default=None))
+    def _sweep_all(self) -> float | None:
+        """Drop all expired subscriptions; the seconds until the next expires, None when none does."""
+        for event in self._events.values():
+            self._sweep(event)
+        waits = [wait for event in self._events.values() if (wait := event.next_expiry()) is not None]
+        return min(waits, default=None)
 
     def raise_event(
         self,
@@ -198,7 +214,7 @@ class EventInterface:
 
     def events_list(self) -> dict[str, Any]:
         """{"Events": [{"name": …, "id": …}, …]}, as OpenSIPS's MI command events_list."""
-        with self._lock:
+        with self._changed:
             return {"Events": [{"name": event.name, "id": event.id} for event in self._events.values()]}
 
     def subscribers_list(self, event: str | None = None, socket: str | KafkaSocket | None = None) -> dict[str, Any]:
@@ -209,7 +225,7 @@ class EventInterface:
         socket narrows an event's list to one socket; without properties it stands for any. Raises EventError (404)
         for an unknown event or a socket that is not among its subscribers.
         """
-        with self._lock:
+        with self._changed:
             for one in self._events.values():
                 self._sweep(one)
             if event is None:
@@ -232,7 +248,7 @@ class EventInterface:
 
     def subscriptions(self) -> list[tuple[str, Subscription]]:
         """Every subscription that is not over, with its event's name."""
-        with self._lock:
+        with self._changed:
             for one in self._events.values():
                 self._sweep(one)
             return [(one.name, subscription) for one in self._events.values() for subscription in one.subscriptions]
@@ -240,14 +256,15 @@ class EventInterface:
     def flush(self, timeout: float | None = None) -> int:
         """Wait until every record has its report, `timeout` seconds at most; the records still without."""
         self._check_open()
-        return self._pool.flush(timeout)
+        return self._pool.flush(checked_timeout(timeout, "timeout"))
 
     def close(self, timeout: float | None = CLOSE_TIMEOUT) -> int:
         """Flush for at most `timeout` seconds, then give up what is left; the records not delivered in time.
 
         Closing again does nothing and returns 0.
         """
-        with self._lock:
+        timeout = checked_timeout(timeout, "timeout")
+        with self._changed:
             if self._closed:
                 return 0
             self._closed = True
@@ -272,7 +289,17 @@ class EventInterface:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self.close()
+        if left := self.close():
+            logger.warning("%d records were not delivered within %g s", left, CLOSE_TIMEOUT)
+
+
+def _expire(interface: ref[EventInterface], changed: threading.Condition) -> None:
+    """The expiry thread: sleeps until the next subscription expires; it does not keep the interface alive."""
+    with changed:
+        while (one := interface()) is not None and not one._closed:
+            wait = one._sweep_all()
+            del one
+            changed.wait(None if wait is None else min(wait, threading.TIMEOUT_MAX))
 
 
 def _listed(event: Event, subscriptions: tuple[Subscription, ...]) -> dict[str, Any]:

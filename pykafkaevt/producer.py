@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import orjson
 
-from pykafkaevt.clients import PACE, open_client
-from pykafkaevt.errors import DeliveryError
+from pykafkaevt.clients import open_client
+from pykafkaevt.errors import Closed, DeliveryError
 from pykafkaevt.kafka import producer as compiled
 from pykafkaevt.kafka.delivery import DeliveryBatch
+from pykafkaevt.options import PACE, ProducerOptions, checked_timeout
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 CLOSE_TIMEOUT = 30.0  # seconds
+logger = logging.getLogger("pykafkaevt")
 
 
 class ProducerStats(NamedTuple):
     """What a producer has done so far; every record accepted is in exactly one of delivered, failed, in_flight.
 
     queued: records accepted; delivered, failed: records with their report; dropped: not accepted, the queue was
-    full (on_full="drop"); rejected: not accepted, librdkafka refused them (too large); in_flight: records without a
+    full (on_full="drop"); rejected: not accepted by librdkafka (too large); in_flight: records without a
     report yet; bytes_delivered: their keys and values; batches: delivery report events of librdkafka;
     latency_…_us: from the call that queued a record to its report, microseconds, within 3 % (the maximum exact);
     errors: how many records failed or were rejected, by librdkafka error code.
@@ -47,19 +50,14 @@ class Producer(compiled.Producer):
     """Records and events into the topic of a Kafka socket, over one connection pool; a context manager.
 
     socket: `kafka:brokers/topic?g.prop=v&t.prop=v` or a KafkaSocket; connecting is lazy, so no broker need be there
-    yet. on_delivery(batch: DeliveryBatch) is called from the report thread once per batch, for the records whose
-    `report` was asked; on_error(error: DeliveryError) for errors of the client (brokers away, fatal ones) and records
-    that a batch call could not queue. on_full: what a full queue (g.queue.buffering.max.messages, …max.kbytes) does to
-    a call: "block" (up to full_timeout seconds, then QueueFull; None: no limit), "raise" (QueueFull), "drop" (counted)
-    or "block_once" (up to full_timeout, then drops until there is room again). Inside on_delivery and on_error no call
-    waits ("block" acts as "raise"), for that thread is what makes room.
-    invalid: what becomes of text that is not valid UTF-8 ("replace", "strict", "latin-1").
-    name: what logs call the producer, by default its topic. pace: where a call may block, it lets the reports catch
-    up (10 ms at a time, and only while they come in) when more than so many records are in flight: that keeps the
-    queue in the caches and latency short. None for brokers so far away that more must be under way.
+    yet. on_delivery, on_error, on_full, full_timeout (s), invalid, pace: see ProducerOptions, where each is described.
+    name: what logs call the producer, by default its topic. Inside on_delivery and on_error no call waits ("block" acts
+    as "raise"), for that thread is what makes room.
 
-    Raises SocketError, and ConfigError when librdkafka refuses a property. Safe from many threads. After fork() the
-    child's first use opens a connection of its own; records the parent queued stay the parent's.
+    Raises SocketError, ConfigError when a property cannot be used, ValueError and TypeError for the options. Safe from
+    many threads. After a fatal error of librdkafka the client connects anew by itself: what it held fails with that
+    error, calls wait until it goes on. After fork() the child's first use opens a connection of its own; records the
+    parent queued stay the parent's. A producer dropped without close() still delivers what it accepted.
     """
 
     def __init__(
@@ -75,21 +73,20 @@ class Producer(compiled.Producer):
         pace: int | None = PACE,
     ) -> None:
         """See the class."""
+        options = ProducerOptions(
+            on_delivery=on_delivery,
+            on_error=on_error,
+            on_full=on_full,
+            full_timeout=full_timeout,
+            invalid=invalid,
+            pace=pace,
+        )
         self.socket = parse_socket(socket) if isinstance(socket, str) else socket
         name = name or self.socket.topic
         client = open_client(self.socket, name)
         try:
             self._open(
-                client,
-                self.socket.topic,
-                tuple(self.socket.topic_properties.items()),
-                on_delivery,
-                on_error,
-                on_full,
-                full_timeout,
-                invalid,
-                name,
-                pace,
+                client, self.socket.topic, tuple(self.socket.topic_properties.items()), options, name, owns_client=True
             )
         except BaseException:
             client.close(0)
@@ -117,19 +114,22 @@ class Producer(compiled.Producer):
     def flush(self, timeout: float | None = None) -> int:
         """Wait until every queued record is acknowledged or failed.
 
-        timeout: seconds, None for no limit. Returns the records still without a report (0 when all are done). Raises
-        Closed after close(). Source: librdkafka rd_kafka_flush().
+        timeout: seconds, None for no limit. Returns the records still without a report (0 when all are done); it ends
+        as soon as another thread closes the producer. Raises Closed after close(). Source: librdkafka rd_kafka_flush().
         """
-        self.client.flush(timeout)
+        if self.closed:
+            raise Closed(f"{self.name} is closed")
+        self.client.flush(checked_timeout(timeout, "timeout"))
         return len(self)
 
     def close(self, timeout: float | None = CLOSE_TIMEOUT) -> int:
-        """Flush for at most `timeout` seconds (None: no limit), then give up what is left and disconnect.
+        """Accept nothing more, flush for at most `timeout` seconds (None: no limit), give up what is left, disconnect.
 
-        Returns the records that were not delivered in time; each gets its report as failed. Closing again does
-        nothing.
+        Returns within a second beyond the timeout, whatever other threads and callbacks do: the records that were not
+        delivered. Each gets its report as failed. Closing again does nothing; from a signal handler it shortens the
+        close() it interrupts. Raises Error inside on_delivery and on_error.
         """
-        return self.client.close(timeout)
+        return self.client.close(checked_timeout(timeout, "timeout"))
 
     def purge(self) -> None:
         """Give up every record that has no report yet: each gets one that says so (_PURGE_QUEUE, _PURGE_INFLIGHT)."""
@@ -153,12 +153,10 @@ class Producer(compiled.Producer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        # records that were accepted are still delivered, by the report thread
-        if self.client is not None:
-            self.client.abandon()
+        # who leaves in haste (Ctrl-C, sys.exit) waits no longer than at the end of the interpreter
+        timeout = CLOSE_TIMEOUT if kind is None or issubclass(kind, Exception) else self.exit_timeout
+        if left := self.close(timeout):
+            logger.warning("%s: %d records were not delivered within %g s", self.name, left, timeout)
 
     def __bool__(self) -> bool:
         # len() counts records in flight: a producer is true all the same

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TypeAlias, final
+from collections.abc import Iterable, Mapping
+from types import EllipsisType, MappingProxyType
+from typing import Final, TypeAlias, final
 
 from pykafkaevt import socket_text
-from pykafkaevt.socket_text import is_secret
+from pykafkaevt.errors import SocketError
+from pykafkaevt.secrets import is_secret
 
 __all__ = ["Cluster", "KafkaSocket", "is_secret", "parse_broker_id", "parse_socket"]
 
 # brokers, topic, global properties, topic properties, key: as the parser gives them
 Fields: TypeAlias = tuple[tuple[str, ...], str, dict[str, str], dict[str, str], str | None]
+
+# names and values of properties to change; None removes one
+Properties: TypeAlias = Mapping[str, str | None]
+NO_PROPERTIES: Final[Properties] = MappingProxyType({})
 
 DEFAULT_PORT = 9092  # librdkafka's, for a broker without one
 
@@ -100,6 +105,41 @@ class KafkaSocket:
             properties.append(f"key={key}")
         return f"{self}?{'&'.join(properties)}" if properties else str(self)
 
+    def with_properties(
+        self,
+        global_properties: Properties = NO_PROPERTIES,
+        topic_properties: Properties = NO_PROPERTIES,
+        *,
+        brokers: str | Iterable[str] | None = None,
+        topic: str | None = None,
+        key: str | EllipsisType | None = ...,
+    ) -> KafkaSocket:
+        """A socket with these properties added or replaced, and with other brokers, topic or key where given.
+
+        Names are without g. or t.; the value None removes the property. brokers: each as in a socket's text, or one
+        text with commas. key: "callid", or None for no key. Raises SocketError for what a socket's text may not have:
+        it shows the property, or brokers and topic, and its position is an offset in what it shows. Raises TypeError
+        for a name or value that is no str.
+        """
+        if brokers is None:
+            brokers = self.brokers
+        servers = [brokers] if isinstance(brokers, str) else brokers
+        place = ",".join(_exact(server, "a broker") for server in servers)
+        text = f"kafka:{place}/{self.topic if topic is None else _exact(topic, 'a topic')}"
+        if "?" in text:
+            raise SocketError("unexpected '?' in brokers or topic", text.index("?"))
+        if key is not None and key is not ...:
+            socket_text.check_property("key", _encode(_exact(key, "a key")))
+        fields = socket_text.parse(text)
+        _, _, old_global, old_topic, old_key = self._fields
+        return _made((
+            fields[0],
+            fields[1],
+            _merged("g.", old_global, global_properties),
+            _merged("t.", old_topic, topic_properties),
+            old_key if key is ... else key,
+        ))  # fmt: skip
+
     def __str__(self) -> str:
         return f"kafka:{self.bootstrap_servers}/{self.topic}"
 
@@ -137,16 +177,34 @@ def parse_broker_id(text: str) -> tuple[str, KafkaSocket]:
     Raises SocketError, its position being an offset in the whole text, TypeError when text is no str.
     """
     broker_id, fields = socket_text.parse_broker_id(_exact(text))
+    return broker_id, _made(fields)
+
+
+def _made(fields: Fields) -> KafkaSocket:
+    """The socket of fields that are known to be good."""
     socket = KafkaSocket.__new__(KafkaSocket)
     socket._fields = fields
     socket._meaning = None
-    return broker_id, socket
+    return socket
 
 
-def _exact(text: str) -> str:
-    """Text as a plain str, for the parser takes no subclass of it."""
+def _merged(prefix: str, properties: dict[str, str], changes: Properties) -> dict[str, str]:
+    """The properties with the changes made; prefix: theirs in a socket's text."""
+    merged = dict(properties)
+    for given, value in changes.items():
+        name = _exact(given, "a property's name")
+        if value is None:
+            merged.pop(name, None)
+            continue
+        merged[name] = _exact(value, "a property's value")
+        socket_text.check_property(prefix + name, _encode(merged[name]))
+    return merged
+
+
+def _exact(text: str, what: str = "a socket") -> str:
+    """The text as a plain str, for the parser reads no subclass of it."""
     if not isinstance(text, str):
-        raise TypeError(f"a socket is a str, not {type(text).__name__}")
+        raise TypeError(f"{what} is a str, not {type(text).__name__}")
     return str.__str__(text)
 
 

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Brokers by ID, for scripts: kafka_publish and the report of each message.
 
 A message takes along its Route, and in the pointer's lowest bits whether its key and text were str: nothing is made for
@@ -17,7 +18,7 @@ from pykafkaevt.kafka.batch cimport (
 )
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
 
-from pykafkaevt.errors import Closed, DeliveryError, EventError, QueueFull
+from pykafkaevt.errors import Closed, Error, EventError, SerializeError, SerializeTypeError
 
 cdef extern from "Python.h":
     PyObject* call_with "PyObject_CallOneArg"(PyObject* callable, PyObject* argument)
@@ -146,7 +147,7 @@ cdef class Broker:
     def __init__(self, id, Producer producer not None):
         self.id = id
         self.producer = producer
-        producer.take_reports(call_routes)
+        producer.report_to(call_routes)
 
     cdef Route route_to(self, object callable):
         """A script has few routes: the one of the call before is mostly the same."""
@@ -214,17 +215,13 @@ cdef class Connector:
         if report_route is not None:
             route = broker.route_to(report_route)
             tag = <size_t> <PyObject*> route | text_flags(message, key)
-        producer.client.ready()
-        producer.client.active += 1
+        _message = text_of(message, producer.policy, &data, &length)
+        _key = text_of(key, producer.policy, &key_data, &key_length)
         try:
-            _message = text_of(message, producer.policy, &data, &length)
-            _key = text_of(key, producer.policy, &key_data, &key_length)
             if producer.queue_one(<void*> data, length, key_data, key_length, <PyObject*> tag):
                 return 1
-        except (QueueFull, DeliveryError) as error:
+        except Error as error:
             producer.client.note(f"kafka_publish to {broker_id!r}: {error}")
-        finally:
-            producer.client.leave()
         return -1
 
     def kafka_publish_many(self, broker_id, messages, keys=None, report_route=None) -> int:
@@ -238,11 +235,13 @@ cdef class Connector:
         if broker is None:
             return 0
         cdef Producer producer = broker.producer
-        cdef Records records = Records(None, None, messages, None, keys, None, False, None, producer.policy)
+        cdef Records records = Records(messages, policy=producer.policy, keys=keys)
         if report_route is not None:
             records.route = broker.route_to(report_route)
         try:
             return producer.queue_all(records, None)
-        except QueueFull as error:
+        except (SerializeError, SerializeTypeError):
+            raise
+        except Error as error:
             producer.client.note(f"kafka_publish_many to {broker_id!r}: {error}")
             return error.queued

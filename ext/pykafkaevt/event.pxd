@@ -2,7 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from pykafkaevt.jsonrpc.template cimport EventTemplate
 from pykafkaevt.kafka.producer cimport Producer
-from pykafkaevt.kafka.batch cimport Scratch
+from pykafkaevt.kafka.batch cimport Batch
 
 cdef class Subscription:
     cdef readonly object socket       # KafkaSocket
@@ -24,6 +24,4 @@ cdef class Event:
 
     cdef int fresh(self) except -1
     cdef object key_of(self, object call_id, object sip_message)
-    cdef Py_ssize_t queue_to_all(
-        self, tuple subscriptions, Scratch* scratch, Scratch* copy, Py_ssize_t n
-    ) except -1
+    cdef Py_ssize_t queue_to_all(self, tuple subscriptions, Batch* batch, Py_ssize_t n) except -1

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The Event Interface's hot path: an event is serialized once, and queued to each of its subscribers from there."""
 
 from cpython.object cimport PyObject
@@ -5,15 +6,18 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memcpy, memset
 
-from pykafkaevt.kafka.client cimport monotonic_us
 from pykafkaevt.kafka.delivery cimport DeliveryBatch, log_raised
-from pykafkaevt.jsonrpc.template cimport EventTemplate, checked_method, invalid_policy, row_of, write_notification
-from pykafkaevt.kafka.producer cimport Outcome, Producer
-from pykafkaevt.kafka.batch cimport Records, Scratch, scratch_give, scratch_take, text_of
+from pykafkaevt.jsonrpc.buffer cimport Buffer, acquire_buffer, release_buffer
+from pykafkaevt.jsonrpc.template cimport EventTemplate, row_of
+from pykafkaevt.jsonrpc.values cimport checked_method, invalid_policy, write_notification
+from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
+from pykafkaevt.kafka.producer cimport Producer, Progress
+from pykafkaevt.kafka.batch cimport BATCH, Batch, Records, text_of
+from pykafkaevt.kafka.topic cimport monotonic_us
 
 from pykafkaevt.sip.message import call_id as call_id_of
 
-from pykafkaevt.errors import Closed, DeliveryError, QueueFull
+from pykafkaevt.errors import Error
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
@@ -97,7 +101,7 @@ cdef class Event:
 
     def raise_one(self, params, pairs, call_id, sip_message, report) -> int:
         """Queue the event to each subscriber: how many took it, -1 when one did not."""
-        cdef Scratch* scratch
+        cdef Buffer* buffer
         cdef Subscription subscription
         cdef Producer producer
         cdef const void* key_data
@@ -109,101 +113,85 @@ cdef class Event:
         cdef tuple subscriptions = self.subscriptions
         if PyTuple_GET_SIZE(subscriptions) == 0:
             return 0
-        scratch = scratch_take()
+        buffer = acquire_buffer()
         try:
             if self.template is not None and isinstance(params, (tuple, list)):
                 params = row_of(params)
                 self.template.write(
-                    &scratch.buffer, PySequence_Fast_ITEMS(params), PyTuple_GET_SIZE(params), self.policy
+                    buffer, PySequence_Fast_ITEMS(params), PyTuple_GET_SIZE(params), self.policy
                 )
             else:
-                write_notification(&scratch.buffer, self.name, params, pairs, self.policy)
+                write_notification(buffer, self.name, params, pairs, self.policy)
             _key = text_of(self.key_of(call_id, sip_message), self.policy, &key_data, &key_length)
             for subscription in subscriptions:
                 producer = subscription.producer
                 try:
-                    producer.client.ready()
-                    producer.client.active += 1
-                    try:
-                        if producer.queue_one(
-                            scratch.buffer.data, scratch.buffer.used,
-                            key_data if subscription.keyed else NULL, key_length if subscription.keyed else 0,
-                            NULL if report is None else <PyObject*> report,
-                        ):
-                            queued += 1
-                        else:
-                            failed = True
-                    finally:
-                        producer.client.leave()
-                except (QueueFull, DeliveryError, Closed) as error:
+                    if producer.queue_one(
+                        buffer.data, buffer.used,
+                        key_data if subscription.keyed else NULL, key_length if subscription.keyed else 0,
+                        NULL if report is None else <PyObject*> report,
+                    ):
+                        queued += 1
+                    else:
+                        failed = True
+                except Error as error:
                     failed = True
-                    self.tell(subscription, error)
+                    self.note(subscription, error)
             return -1 if failed else queued
         finally:
-            scratch_give(scratch)
+            release_buffer(buffer)
 
     def raise_many(self, rows, call_ids) -> int:
         """Queue an event per row to each subscriber: how many records were queued."""
-        cdef Scratch* scratch
-        cdef Scratch* copy
+        cdef Batch batch
         cdef Py_ssize_t n, queued = 0
         cdef Records records
         self.fresh()
         cdef tuple subscriptions = self.subscriptions
         if PyTuple_GET_SIZE(subscriptions) == 0:
             return 0
-        records = Records(
-            self.template, self.name, rows, None, call_ids, None, False, None, self.policy
-        )
-        scratch = scratch_take()
-        copy = scratch_take()
+        records = Records(rows, policy=self.policy, template=self.template, method=self.name, keys=call_ids)
+        batch.buffer = acquire_buffer()
         try:
             while True:
-                n = records.fill(scratch)
+                n = records.fill(&batch)
                 if n == 0:
                     break
                 self.raised += n
-                queued += self.queue_to_all(subscriptions, scratch, copy, n)
+                queued += self.queue_to_all(subscriptions, &batch, n)
         finally:
-            scratch_give(scratch)
-            scratch_give(copy)
+            release_buffer(batch.buffer)
         records.check(queued)
         return queued
 
-    def tell(self, Subscription subscription, error) -> None:
+    def note(self, Subscription subscription, error) -> None:
         """Log what a subscriber did not take."""
         subscription.producer.client.note(f"{self.name} not queued to {subscription.socket}: {error}")
 
-    cdef Py_ssize_t queue_to_all(
-        self, tuple subscriptions, Scratch* scratch, Scratch* copy, Py_ssize_t n
-    ) except -1:
-        """Queue the n events in the buffer to each subscriber; how many records were queued."""
+    cdef Py_ssize_t queue_to_all(self, tuple subscriptions, Batch* batch, Py_ssize_t n) except -1:
+        """Queue the n events of the batch to each subscriber; how many records were queued."""
+        cdef rd_kafka_message_t[BATCH] copy
+        cdef rd_kafka_message_t* messages = batch.messages
         cdef Subscription subscription
         cdef Producer producer
-        cdef Outcome outcome
+        cdef Progress progress
         cdef Py_ssize_t i, queued = 0
         for subscription in subscriptions:
             producer = subscription.producer
             # queueing leaves its marks in the messages: of several subscribers each has its own
-            if PyTuple_GET_SIZE(subscriptions) == 1:
-                copy = scratch
-            else:
-                memcpy(copy.messages, scratch.messages, n * sizeof(scratch.messages[0]))
+            if PyTuple_GET_SIZE(subscriptions) != 1:
+                memcpy(copy, batch.messages, n * sizeof(copy[0]))
+                messages = copy
             if not subscription.keyed:
                 for i in range(n):
-                    copy.messages[i].key = NULL
-                    copy.messages[i].key_len = 0
-            memset(&outcome, 0, sizeof(outcome))
+                    messages[i].key = NULL
+                    messages[i].key_len = 0
+            memset(&progress, 0, sizeof(progress))
             try:
-                producer.client.ready()
-                producer.client.active += 1
-                try:
-                    producer.queue_batch(copy, n, NULL, &outcome)
-                finally:
-                    producer.client.leave()
-            except (QueueFull, DeliveryError, Closed) as error:
-                self.tell(subscription, error)
-            queued += outcome.queued
+                producer.queue_batch(messages, n, NULL, 0, &progress)
+            except Error as error:
+                self.note(subscription, error)
+            queued += progress.queued
         return queued
 
 

@@ -8,8 +8,9 @@ Read from left to right, a token at a time; the first wrong token is the one rep
 in characters into the whole text. White space is U+0020 only; in a value `%XX` is a byte of UTF-8.
 """
 
-from pykafkaevt.errors import SocketError
+from pykafkaevt.secrets cimport encoded_byte, masked
 
+from pykafkaevt.errors import SocketError
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET6
@@ -21,16 +22,8 @@ cdef enum:
     MAX_TOPIC = 249  # characters, Kafka's limit
     MAX_PORT = 65535
     MAX_IPV6 = 45  # characters: six groups and a dotted IPv4
-    MAX_SHOWN = 200  # characters of the text that an error repeats
 
 cdef str PREFIX = "kafka:"
-cdef tuple PROPERTY_STARTS = ("g.", "t.", "key=")
-
-# A property with one of these in its name has a value that is not shown: librdkafka's sensitive properties
-# and the Java client's sasl.jaas.config, which people paste.
-cdef tuple SECRET_WORDS = (
-    "password", "passphrase", "secret", "key.pem", "ssl_key", "oauthbearer.config", "jaas.config",
-)
 
 
 def parse(str text not None, Py_ssize_t start=0):
@@ -45,7 +38,7 @@ def parse(str text not None, Py_ssize_t start=0):
         raise IndexError("start is outside the text")
     brokers = read_brokers(text, start, &i)
     if i == end or text[i] == '?':
-        refuse(text, start, i, "missing topic")
+        fail(text, start, i, "missing topic")
     i += 1
     topic = read_topic(text, start, &i)
     if i == end:
@@ -57,29 +50,33 @@ def parse_broker_id(str text not None):
     """The ID of `[ID]socket` and the fields of its socket, as parse() gives them. Raises SocketError."""
     cdef Py_ssize_t i = 1, end = len(text), first, last
     if end == 0 or text[0] != '[':
-        refuse(text, 0, 0, "missing '['")
+        fail(text, 0, 0, "missing '['")
     while i < end and text[i] != ']':
         check_character(text, 0, i)
         i += 1
     if i == end:
-        refuse(text, 0, end, "missing ']'")
+        fail(text, 0, end, "missing ']'")
     first, last = 1, i
     trim(text, &first, &last)
     if first == last:
-        refuse(text, 0, 1, "missing ID")
+        fail(text, 0, 1, "missing ID")
     i += 1
     while i < end and text[i] == ' ':
         i += 1
     return text[first:last], parse(text, i)
 
 
-def is_secret(str name not None):
-    """Whether the property `name`, with or without its g. or t., has a value that must not be shown."""
-    cdef str folded = fold(name, 0)[0]
-    for word in SECRET_WORDS:
-        if word in folded:
-            return True
-    return False
+def check_property(str name not None, str value not None):
+    """Raise SocketError unless a socket's text may have `name=value`.
+
+    name: `key`, or a property's name with its g. or t.; value: percent-encoded. Positions are in `name=value`.
+    """
+    cdef str text = f"{name}={value}"
+    cdef Py_ssize_t i
+    for i in range(len(name)):
+        if name[i] == '=' or name[i] == '&':
+            fail(text, 0, i, f"unexpected '{name[i]}'", True)
+    read_properties(text, 0, 0)
 
 
 cdef tuple read_brokers(str text, Py_ssize_t start, Py_ssize_t* next):
@@ -96,16 +93,16 @@ cdef tuple read_brokers(str text, Py_ssize_t start, Py_ssize_t* next):
             i += 1
         first, last = begin, i
         trim(text, &first, &last)
-        # without the prefix, it is the first broker that tells a Kafka socket from other text
+        # without the prefix, the first broker decides whether the text is a Kafka socket
         foreign = not prefixed and not brokers
         if first < last:
             check_broker(text, start, first, last, foreign)
         elif not brokers and (i == end or text[i] != ','):
-            refuse(text, start, begin, "missing brokers")
+            fail(text, start, begin, "missing brokers")
         elif foreign:
-            refuse(text, start, start, "not a kafka socket")
+            fail(text, start, start, "not a kafka socket")
         else:
-            refuse(text, start, begin, "empty broker")
+            fail(text, start, begin, "empty broker")
         brokers.append(text[first:last])
         if i == end or text[i] != ',':
             next[0] = i
@@ -114,7 +111,7 @@ cdef tuple read_brokers(str text, Py_ssize_t start, Py_ssize_t* next):
 
 
 cdef int check_broker(str text, Py_ssize_t start, Py_ssize_t first, Py_ssize_t last, bint foreign) except -1:
-    """Refuse text[first:last] unless it is host[:port] or [IPv6][:port]."""
+    """Raise SocketError unless text[first:last] is host[:port] or [IPv6][:port]."""
     cdef Py_ssize_t host_end = first, i
     cdef bint shaped = True
     cdef long port = 0
@@ -122,7 +119,7 @@ cdef int check_broker(str text, Py_ssize_t start, Py_ssize_t first, Py_ssize_t l
         while host_end < last and text[host_end] != ']':
             host_end += 1
         if host_end == last:
-            refuse(text, start, last, "missing ']'")
+            fail(text, start, last, "missing ']'")
         host_end += 1
         shaped = host_end == last or text[host_end] == ':'
     else:
@@ -139,23 +136,23 @@ cdef int check_broker(str text, Py_ssize_t start, Py_ssize_t first, Py_ssize_t l
             if port <= MAX_PORT:
                 port = port * 10 + (<int>text[i] - 48)
     if not shaped and foreign:
-        refuse(text, start, start, "not a kafka socket")
+        fail(text, start, start, "not a kafka socket")
     if not shaped:
-        refuse(text, start, first, "not host:port")
+        fail(text, start, first, "not host:port")
 
     if text[first] == '[':
         check_ipv6(text, start, first + 1, host_end - 1)
     else:
         for i in range(first, host_end):
             if not is_word(text[i]):
-                refuse(text, start, i, "a character no host may have")
+                fail(text, start, i, "a character no host may have")
     if host_end < last and not 1 <= port <= MAX_PORT:
-        refuse(text, start, host_end + 1, "port out of range")
+        fail(text, start, host_end + 1, "port out of range")
     return 0
 
 
 cdef int check_ipv6(str text, Py_ssize_t start, Py_ssize_t first, Py_ssize_t last) except -1:
-    """Refuse text[first:last] unless it is an IPv6 address, maybe with a %zone."""
+    """Raise SocketError unless text[first:last] is an IPv6 address, maybe with a %zone."""
     cdef char address[MAX_IPV6 + 1]
     cdef char parsed[16]
     cdef Py_ssize_t zone = first, i
@@ -169,10 +166,10 @@ cdef int check_ipv6(str text, Py_ssize_t start, Py_ssize_t first, Py_ssize_t las
         if inet_pton(AF_INET6, address, parsed) == 1:
             for i in range(zone + 1, last):
                 if not is_word(text[i]):
-                    refuse(text, start, i, "a character no host may have")
+                    fail(text, start, i, "a character no host may have")
             if zone == last or zone + 1 < last:
                 return 0
-    refuse(text, start, first, "not an IPv6 address")
+    fail(text, start, first, "not an IPv6 address")
 
 
 cdef str read_topic(str text, Py_ssize_t start, Py_ssize_t* next):
@@ -185,17 +182,17 @@ cdef str read_topic(str text, Py_ssize_t start, Py_ssize_t* next):
     first, last = begin, i
     trim(text, &first, &last)
     if first == last:
-        refuse(text, start, begin, "missing topic")
+        fail(text, start, begin, "missing topic")
     for i in range(first, last):
         if text[i] == '/':
-            refuse(text, start, i, "unexpected '/'")
+            fail(text, start, i, "unexpected '/'")
         if not is_word(text[i]):
-            refuse(text, start, i, "a character no topic may have")
+            fail(text, start, i, "a character no topic may have")
     topic = text[first:last]
     if topic in (".", ".."):
-        refuse(text, start, first, "a topic may not be '.' or '..'")
+        fail(text, start, first, "a topic may not be '.' or '..'")
     if last - first > MAX_TOPIC:
-        refuse(text, start, first + MAX_TOPIC, "topic longer than 249 characters")
+        fail(text, start, first + MAX_TOPIC, "topic longer than 249 characters")
     return topic
 
 
@@ -205,41 +202,41 @@ cdef tuple read_properties(str text, Py_ssize_t start, Py_ssize_t i):
     cdef dict global_properties = {}, topic_properties = {}, properties
     cdef str key = None, name
     if i == end:
-        refuse(text, start, i, "missing properties after '?'", True)
+        fail(text, start, i, "missing properties after '?'", True)
     while True:
         segment = i
         if i == end:
-            refuse(text, start, i, "missing property after '&'", True)
+            fail(text, start, i, "missing property after '&'", True)
         if text[i] == '&':
-            refuse(text, start, i, "missing property between '&'" if text[i - 1] == '&' else
-                   "missing property before '&'", True)
+            between = text[i - 1] == '&'
+            fail(text, start, i, f"missing property {'between' if between else 'before'} '&'", True)
         while i < end and text[i] != '=' and text[i] != '&':
             check_character(text, start, i, True)
             i += 1
         name_end = i
         check_name(text, start, segment, name_end)
         if i == end or text[i] == '&':
-            refuse(text, start, i, "missing '='", True)
+            fail(text, start, i, "missing '='", True)
 
         i += 1
         value = i
         while i < end and text[i] != '&':
             if text[i] == '=':
-                refuse(text, start, i, "unexpected '='", True)
+                fail(text, start, i, "unexpected '='", True)
             check_character(text, start, i, True)
             i += 1
 
         if text[segment] == 'k':
             if key is not None:
-                refuse(text, start, segment, "property given twice", True)
+                fail(text, start, segment, "property given twice", True)
             key = decode(text, start, value, i)
             if key != "callid":
-                refuse(text, start, value, "unsupported key value", True)
+                fail(text, start, value, "unsupported key value", True)
         else:
             properties = global_properties if text[segment] == 'g' else topic_properties
             name = text[segment + 2:name_end]
             if name in properties:
-                refuse(text, start, segment, "property given twice", True)
+                fail(text, start, segment, "property given twice", True)
             properties[name] = decode(text, start, value, i)
         if i == end:
             return global_properties, topic_properties, key
@@ -247,24 +244,24 @@ cdef tuple read_properties(str text, Py_ssize_t start, Py_ssize_t i):
 
 
 cdef int check_name(str text, Py_ssize_t start, Py_ssize_t first, Py_ssize_t last) except -1:
-    """Refuse text[first:last] unless it is `key` or a property's name with its g. or t."""
+    """Raise SocketError unless text[first:last] is `key` or a property's name with its g. or t."""
     cdef Py_ssize_t i
     cdef str name = text[first:last]
     for i in range(first, last):
         if text[i] == ' ':
-            refuse(text, start, i, "white space in a property name", True)
+            fail(text, start, i, "white space in a property name", True)
     if name == "key":
         return 0
     if first == last:
-        refuse(text, start, first, "missing property name", True)
+        fail(text, start, first, "missing property name", True)
     if last - first < 2 or text[first] == '.' or text[first + 1] != '.':
-        refuse(text, start, first, "missing g. or t. prefix", True)
+        fail(text, start, first, "missing g. or t. prefix", True)
     if text[first] != 'g' and text[first] != 't':
-        refuse(text, start, first, "unknown prefix", True)
+        fail(text, start, first, "unknown prefix", True)
     if last - first == 2:
-        refuse(text, start, last, "missing property name", True)
+        fail(text, start, last, "missing property name", True)
     if name in ("g.bootstrap.servers", "g.metadata.broker.list"):
-        refuse(text, start, first, "brokers are given before the '/'", True)
+        fail(text, start, first, "brokers are given before the '/'", True)
     return 0
 
 
@@ -301,29 +298,12 @@ cdef str decode_run(str text, Py_ssize_t start, Py_ssize_t run, bytearray data):
         wrong = error.start
     # outside the handler, for the handled error holds the bytes of what may be a password
     if wrong >= 0:
-        refuse(text, start, run + 3 * wrong, "percent-encoding is not UTF-8", True)
+        fail(text, start, run + 3 * wrong, "percent-encoding is not UTF-8", True)
     for c in decoded:
         if is_control(c):
-            refuse(text, start, run, "control character", True)
+            fail(text, start, run, "control character", True)
         run += 3 if c < 0x80 else 6 if c < 0x800 else 9 if c < 0x10000 else 12
     return decoded
-
-
-cdef int encoded_byte(str text, Py_ssize_t i, Py_ssize_t last) noexcept:
-    """The byte that `%XX` at i stands for, -1 when there is none before `last`."""
-    cdef int high, low
-    if i + 3 > last or text[i] != '%':
-        return -1
-    high, low = hex_digit(text[i + 1]), hex_digit(text[i + 2])
-    return -1 if high < 0 or low < 0 else high * 16 + low
-
-
-cdef inline int hex_digit(Py_UCS4 c) noexcept:
-    if '0' <= c <= '9':
-        return <int>c - 48
-    if 'a' <= c <= 'f':
-        return <int>c - 87
-    return <int>c - 55 if 'A' <= c <= 'F' else -1
 
 
 cdef inline bint is_control(Py_UCS4 c) noexcept:
@@ -336,11 +316,11 @@ cdef inline bint is_word(Py_UCS4 c) noexcept:
 
 
 cdef inline int check_character(str text, Py_ssize_t start, Py_ssize_t i, bint in_properties=False) except -1:
-    """Refuse the character at i when no part of a socket may have it."""
+    """Raise SocketError when no part of a socket may have the character at i."""
     if is_control(text[i]):
-        refuse(text, start, i, "control character", in_properties)
+        fail(text, start, i, "control character", in_properties)
     if 0xD800 <= text[i] < 0xE000:
-        refuse(text, start, i, "lone surrogate", in_properties)
+        fail(text, start, i, "lone surrogate", in_properties)
     return 0
 
 
@@ -352,132 +332,13 @@ cdef inline void trim(str text, Py_ssize_t* first, Py_ssize_t* last) noexcept:
         last[0] -= 1
 
 
-cdef int refuse(
+cdef int fail(
     str text, Py_ssize_t start, Py_ssize_t position, str reason, bint in_properties=False
 ) except -1:
     """Raise SocketError for the socket that begins at `start`.
 
     in_properties: the brokers and the topic are known to be good, and hold no user and password.
     """
-    ranges = secret_ranges(text, start)
-    if not in_properties:
-        ranges += userinfo_range(text, start)
-    shown, column = mask(text, position, sorted(ranges))
-    raise SocketError(reason, position, *window(shown, column))
-
-
-cdef list secret_ranges(str text, Py_ssize_t start):
-    """(first, last) of the values of secret properties; in malformed text rather too much than too little."""
-    cdef Py_ssize_t i = 0, after, first, last
-    cdef bint in_name = False  # behind a '?' or '&', before a '='
-    cdef Py_UCS4 c
-    cdef str folded
-    cdef list offsets, ranges = []
-    folded, offsets = fold(text, start)
-    while i < len(folded):
-        c = text[<Py_ssize_t>offsets[i]]
-        if c == '=' or c == '&' or c == '?':
-            in_name = c != '='
-        after = secret_word_end(folded, i)
-        if after and after < len(folded) and folded[after] == '=':
-            first = offsets[after + 1]
-        elif after and in_name:
-            # every real name ends with its word: what stands there instead of a '=' may be the secret already
-            first = offsets[after]
-        else:
-            i += 1
-            continue
-        last = value_end(text, first)
-        ranges.append((first, last))
-        while i < len(folded) and offsets[i] < last:
-            i += 1
-    return ranges
-
-
-cdef Py_ssize_t secret_word_end(str folded, Py_ssize_t i) except -1:
-    """The place behind the secret word that begins at i, 0 without one."""
-    for word in SECRET_WORDS:
-        if folded.startswith(word, i):
-            return i + len(word)
-    return 0
-
-
-cdef tuple fold(str text, Py_ssize_t start):
-    """text[start:] as secrets' names are looked for in it, and the offset in text of each of its characters.
-
-    Percent-encoding is decoded, letters are lower, and what is not visible ASCII is left out. The offsets
-    have one more, the text's end.
-    """
-    cdef Py_ssize_t i = start, end = len(text), width
-    cdef int byte
-    cdef Py_UCS4 c
-    cdef list characters = [], offsets = []
-    while i < end:
-        byte = encoded_byte(text, i, end)
-        c = <Py_UCS4>byte if byte >= 0 else text[i]
-        width = 3 if byte >= 0 else 1
-        if 0x20 < c < 0x7F:
-            characters.append(c.lower())
-            offsets.append(i)
-        i += width
-    offsets.append(end)
-    return "".join(characters), offsets
-
-
-cdef Py_ssize_t value_end(str text, Py_ssize_t first) except -1:
-    """The end of the value at `first`: where a well-formed property follows, or the text's end."""
-    cdef Py_ssize_t last = text.find("&", first)
-    while last >= 0 and not text.startswith(PROPERTY_STARTS, last + 1):
-        last = text.find("&", last + 1)
-    return last if last >= 0 else len(text)
-
-
-cdef list userinfo_range(str text, Py_ssize_t start):
-    """[(first, last)] from the first broker to the last '@' before the properties; empty without one."""
-    cdef Py_ssize_t first = start, at = -1, i
-    cdef bint in_properties = False
     if text.startswith(PREFIX, start):
-        first += len(PREFIX)
-    for i in range(first, len(text)):
-        if text[i] == '@':
-            # a '?' before it was the password's
-            at, in_properties = i, False
-        elif text[i] == '?':
-            in_properties = in_properties or text.startswith(PROPERTY_STARTS, i + 1)
-        elif text[i] == '=' and in_properties:
-            break
-    return [(first, at)] if at >= 0 else []
-
-
-cdef tuple mask(str text, Py_ssize_t position, list ranges):
-    """text with *** for each of the sorted ranges and ? for what can't be shown, and where position falls."""
-    cdef Py_ssize_t i = 0, length = 0, column = -1, first, last
-    cdef list parts = []
-    for first, last in [*ranges, (len(text), len(text) + 1)]:
-        if last <= i and i > 0:
-            continue
-        first = max(first, i)
-        if column < 0 and position <= first:
-            column = length + position - i
-        parts.append(text[i:first])
-        length += first - i
-        if last > len(text):
-            break
-        parts.append("***")
-        if column < 0 and position < last:
-            column = length
-        length += 3
-        i = last
-    shown = "".join([c if c.isprintable() else "?" for c in "".join(parts)])
-    return shown, column
-
-
-cdef tuple window(str shown, Py_ssize_t column):
-    """(shown, column), shortened to the characters around the column when there are many."""
-    cdef Py_ssize_t first, last
-    if len(shown) <= MAX_SHOWN:
-        return shown, column
-    first = min(max(column - MAX_SHOWN // 2, 0), len(shown) - MAX_SHOWN)
-    last = first + MAX_SHOWN
-    before, behind = "…" if first else "", "…" if last < len(shown) else ""
-    return f"{before}{shown[first:last]}{behind}", column - first + len(before)
+        start += len(PREFIX)
+    raise SocketError(reason, position, *masked(text, start, position, in_properties))

@@ -12,7 +12,7 @@ from pykafkaevt import Connector, DeliveryBatch, EventInterface, EventTemplate, 
 from pykafkaevt.bench.schedule import Latencies
 from pykafkaevt.bench.side import SAMPLE, Spec, late_us
 from pykafkaevt.bench.workload import EVENT, FIELDS, Chunk
-from pykafkaevt.sockets import _encode
+from pykafkaevt.sockets import parse_socket
 
 TEMPLATE = EventTemplate(EVENT, FIELDS)
 BLOCK: dict[str, Any] = {"on_full": "block", "full_timeout": None}
@@ -25,8 +25,7 @@ class Ours:
 
     def __init__(self, spec: Spec, bootstrap_servers: str, topic: str, latencies: Latencies) -> None:
         """Raises SocketError, ConfigError."""
-        properties = "&".join(f"g.{name}={_encode(value)}" for name, value in spec["settings"].items())
-        self.socket = f"kafka:{bootstrap_servers}/{topic}?{properties}"
+        self.socket = parse_socket(f"kafka:{bootstrap_servers}/{topic}").with_properties(spec["settings"])
         self.send: Callable[[Chunk, list[float] | None], None] = getattr(self, spec["api"])
         self.latencies = latencies
         self.all_reports = spec["reports"] != "none"
@@ -144,7 +143,7 @@ class ByConnector(Ours):
 
     def open(self, spec: Spec) -> None:
         """As Ours'."""
-        self.client = Connector([f"[k]{self.socket.removeprefix('kafka:')}"], producer_options=BLOCK)
+        self.client = Connector([f"[k]{self.socket.to_text(secrets=True)}"], producer_options=BLOCK)
 
     def route(self, due: float | None = None) -> Callable[[object], None]:
         """The route of a message that tells its latency."""
@@ -178,7 +177,7 @@ class ByInterface(Ours):
         """As Ours'."""
         self.client = EventInterface(producer_options=BLOCK)
         self.event = self.client.publish_event(EVENT, FIELDS)
-        self.client.subscribe_event(EVENT, f"{self.socket}&key=callid")
+        self.client.subscribe_event(EVENT, self.socket.with_properties(key="callid"))
 
     def raise_event(self, chunk: Chunk, dues: list[float] | None) -> None:
         """One call an event."""

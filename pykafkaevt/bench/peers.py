@@ -21,14 +21,14 @@ IN_FLIGHT = 50_000  # futures that a client without a bound of its own may have
 
 
 def records_of(chunk: Chunk) -> Iterable[tuple[bytes, Any]]:
-    """Value and key of each record; the JSON is made here, as a record is taken."""
+    """Value and key of each record; the JSON is made here, as a record is read."""
     if chunk.rows:
         return zip(map(orjson.dumps, map(as_dict, chunk.rows)), chunk.keys, strict=True)
     return zip(chunk.values, chunk.keys, strict=True)
 
 
 def thens(chunk: Chunk, dues: list[float] | None) -> Iterable[float | None]:
-    """From when each record's latency counts, None for those that don't tell theirs.
+    """From when each record's latency counts, None for those whose latency is not measured.
 
     With a schedule the intended times; without one the first of the chunk, from now.
     """
@@ -60,7 +60,7 @@ class Confluent:
         self.latencies.since(then)
 
     def send(self, chunk: Chunk, dues: list[float] | None) -> None:
-        """One call a record; the first of a chunk tells its latency, all with a schedule."""
+        """One call a record; the latency of the first of a chunk is measured, with a schedule that of all."""
         produce, topic, count = self.producer.produce, self.topic, self.on_delivery
         for then, (value, key) in zip(thens(chunk, dues), records_of(chunk), strict=True):
             on_delivery: Any = count if then is None else partial(self.on_timed, then)
@@ -102,7 +102,7 @@ class ConfluentBatch(Confluent):
     """confluent-kafka: produce_batch() with on_delivery."""
 
     def send(self, chunk: Chunk, dues: list[float] | None) -> None:
-        """One call a batch, and one more for what the queue had no room for."""
+        """One call a batch, and one more for what the full queue did not accept."""
         on_delivery: Any = self.on_delivery
         if dues is None and self.latencies.sampled():
             on_delivery = partial(self.on_timed, time.perf_counter())
@@ -131,7 +131,7 @@ class ByFutures:
         raise NotImplementedError
 
     async def produce(self, value: bytes, key: Any) -> asyncio.Future[Any]:
-        """Give a record to the client; the future is its acknowledgement."""
+        """Hand a record to the client; the future is its acknowledgement."""
         raise NotImplementedError
 
     async def breathe(self) -> None:

@@ -22,7 +22,7 @@ from pykafkaevt.sockets import KafkaSocket, is_secret
 
 OURS = "ours"
 NAMES = (*peers.PEERS, *programs.NAMES)
-# What all sides are told unless the socket says otherwise: librdkafka's defaults, spelled out.
+# The settings of all sides unless the socket says otherwise: librdkafka's defaults, spelled out.
 SETTINGS = {
     "linger.ms": "5",
     "acks": "all",
@@ -181,7 +181,13 @@ def measure(spec: Spec, processes: int, number: int, progress: Progress) -> dict
             return workers[n].finish(advance)
 
         with ThreadPoolExecutor(processes) as threads:
-            return merge(list(threads.map(follow, range(processes))))
+            try:
+                return merge(list(threads.map(follow, range(processes))))
+            except BaseException:
+                # the pool waits for its threads, which wait for the workers
+                for worker in workers:
+                    worker.process.kill()
+                raise
 
 
 def share(spec: Spec, processes: int, n: int) -> Spec:
@@ -221,18 +227,18 @@ class Worker:
             stderr=self.errors,
             text=True,
         )
-        self.tell(json.dumps(spec))
+        self.send(json.dumps(spec))
 
-    def tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         """A line to its standard input."""
         assert self.process.stdin is not None
-        # whether it has ended, and why, is for hear()
+        # whether it has ended, and why, is for receive()
         with suppress(BrokenPipeError):
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
 
-    def hear(self) -> dict[str, Any]:
-        """Its next message. Raises RuntimeError when it failed, ConfigError for a property that is refused."""
+    def receive(self) -> dict[str, Any]:
+        """Its next message. Raises RuntimeError when it failed, ConfigError for a property that is wrong."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         message: dict[str, Any] = json.loads(line) if line else {"error": self.last_words()}
@@ -250,14 +256,14 @@ class Worker:
 
     def expect(self, name: str) -> None:
         """Wait for a message of that name."""
-        while name not in self.hear():
+        while name not in self.receive():
             pass
 
     def finish(self, advance: Callable[[int], None]) -> dict[str, Any]:
         """Let it start; what it measured."""
-        self.tell("go")
+        self.send("go")
         while True:
-            message = self.hear()
+            message = self.receive()
             if "result" in message:
                 result: dict[str, Any] = message["result"]
                 return result

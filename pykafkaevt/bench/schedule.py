@@ -13,7 +13,7 @@ from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
 from pykafkaevt.bench.workload import Chunk
 
-BATCH_SAMPLE = 16  # one batch in so many tells its latencies, when not all are needed
+BATCH_SAMPLE = 16  # of one batch in so many the latencies are measured, when not all are needed
 QUANTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 
 
@@ -76,7 +76,7 @@ class Latencies:
         self.batches = 0
 
     def sampled(self) -> bool:
-        """Whether the next batch is to tell its latencies: the first, then one in BATCH_SAMPLE."""
+        """Whether the latencies of the next batch are measured: the first, then one in BATCH_SAMPLE."""
         self.batches += 1
         return self.batches % BATCH_SAMPLE == 1
 

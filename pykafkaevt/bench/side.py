@@ -8,11 +8,11 @@ from typing import Protocol, TypedDict
 from pykafkaevt.bench.workload import Chunk
 
 SINGLE_CHUNK = 64  # records between two looks at the clock when each has a call of its own
-SAMPLE = 64  # one record in so many tells its latency, when reports for all are not asked
+SAMPLE = 64  # of one record in so many the latency is measured, when reports for all are not asked
 
 
 class Spec(TypedDict):
-    """A run of one process, as JSON. Everything one side is told, the others are told too.
+    """A run of one process, as JSON. All sides have the same settings.
 
     side: "ours" or a peer's name; socket: the whole text, secrets too; settings: librdkafka's names; throughput:
     records/s; duration: seconds; reports: none, batch or route.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import sys
 import threading
 import time
@@ -129,6 +130,8 @@ def sample(side: Side, before: int, ended: threading.Event, series: list[int]) -
 
 def main() -> None:
     """Run the Spec on standard input; whatever goes wrong is said to the parent."""
+    # Ctrl-C reaches all processes of a terminal: the parent ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         run(json.loads(sys.stdin.readline()))
     except ConfigError as error:

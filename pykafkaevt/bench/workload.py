@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pykafkaevt.jsonrpc.template import EventTemplate
+from pykafkaevt.sip.message import SIP_EVENT, SIP_FIELDS
 
-EVENT = "E_SIP"
-FIELDS = ("method", "callid", "cseq", "from_uri", "to_uri", "src_ip", "src_port", "dst_ip", "dst_port", "time")
+EVENT = SIP_EVENT
+# what the synthetic requests leave out of E_SIP
+ABSENT = {"status", "reason", "cseq_method", "user_agent", "transport", "capture_id", "correlation_id", "node", "raw"}
+FIELDS = tuple(name for name in SIP_FIELDS if name not in ABSENT)
 VALUE_SIZE, KEY_SIZE = 277, 25  # bytes of the event as JSON-RPC, and of its Call-ID
 POOL = 100_000  # records made at most; a longer run sends them again
 

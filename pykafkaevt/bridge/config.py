@@ -1,12 +1,12 @@
-"""What the bridge is told: inputs, targets and limits, from a TOML file, the command line, or both."""
+"""The bridge's configuration: inputs, targets and limits, from a TOML file, the command line, or both."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, final
+from typing import Annotated, Any, Final, Literal, final
 
 from msgspec import Meta, Struct, ValidationError, convert
 
@@ -95,18 +95,6 @@ class Address(tuple[str, int]):
     __slots__ = ()
 
 
-class Defaults(NamedTuple):
-    """Values that the help of the command and the configuration share; sizes in bytes, times in seconds."""
-
-    key_fields: tuple[str, ...] = ("callid", "call_id", "Call-ID")
-    max_size: int = 65536
-    receive_buffer: int = 8 << 20
-    drain: float = 10.0
-    stats_interval: float = 60.0
-
-
-DEFAULTS: Final = Defaults()
-
 Name = Annotated[str, Meta(min_length=1, max_length=EVENT_NAME)]
 
 
@@ -117,51 +105,87 @@ class BridgeConfig(
     forbid_unknown_fields=True,
     rename={"inputs": "input", "routes": "route", "key_fields": "key_field"},
 ):
-    """All that the bridge is told; immutable. The names in a TOML file are those of the command's options, `_` for `-`.
+    """The whole configuration; immutable.
 
-    inputs: at least one. to: what no route takes, None: the embedded broker (see `default`). routes: the first whose
-    pattern matches takes the event. key_fields: the first that the event has is the record's key. time_field: the
-    event's own time. method: the event name of plain JSON objects in stdin: and file:. speed: of pcap:, as a multiple
-    of the capture's own; 0 does not wait. max_size: bytes of a message. receive_buffer: bytes of each datagram socket's
-    buffer. workers: receiving threads of each datagram input. drain: seconds that the end waits for acknowledgements.
-    stats_interval: seconds between the figures in the log, 0 for none.
-
-    Raises ConfigError for parts that do not go together.
+    The keys of a TOML file and the options of the command (`-` for `_`) are these fields by their encoded names; the
+    command's help is made from their types, descriptions and defaults. Raises ConfigError for parts that do not go
+    together.
     """
 
-    inputs: Annotated[tuple[Input, ...], Meta(min_length=1)]
-    to: KafkaSocket | None = None
-    routes: tuple[Route, ...] = ()
-    key_fields: Annotated[tuple[Name, ...], Meta(max_length=64)] = DEFAULTS.key_fields
-    time_field: Name | None = None
-    headers: Literal["none", "basic", "cloudevents"] = "none"
-    raw: bool = False
-    method: Name | None = None
-    speed: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
-    dead_letter: KafkaSocket | None = None
-    max_size: Annotated[int, Meta(ge=64, le=16 << 20)] = DEFAULTS.max_size
-    workers: Annotated[int, Meta(ge=1, le=64)] = 1
-    receive_buffer: Annotated[int, Meta(ge=4096, le=1 << 30)] = DEFAULTS.receive_buffer
-    control: Path | None = None
-    http: Address | None = None
-    drain: Annotated[float, Meta(ge=0, le=3600)] = DEFAULTS.drain
-    stats_interval: Annotated[float, Meta(ge=0, le=86400)] = DEFAULTS.stats_interval
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    inputs: Annotated[
+        tuple[Input, ...],
+        Meta(min_length=1, description="Where events come from, as the argument INPUT; repeatable."),
+    ]
+    to: Annotated[
+        KafkaSocket | None,
+        Meta(description="Where events go that match no route; without it an embedded broker, which forgets them."),
+    ] = None
+    routes: Annotated[
+        tuple[Route, ...],
+        Meta(
+            description="Events whose name matches (* and ?) go there; repeatable, the first that matches is the one."
+        ),
+    ] = ()
+    key_fields: Annotated[
+        tuple[Name, ...],
+        Meta(
+            max_length=64,
+            description="The params field that becomes the record's key; repeatable, the first that is there.",
+        ),
+    ] = ("callid", "call_id", "Call-ID")
+    time_field: Annotated[Name | None, Meta(description="The params field that becomes the record's timestamp.")] = None
+    headers: Annotated[Literal["none", "basic", "cloudevents"], Meta(description="Record headers.")] = "none"
+    raw: Annotated[bool, Meta(description="HEP: the SIP message itself too.")] = False
+    method: Annotated[
+        Name | None, Meta(description="stdin: and file: hold plain JSON objects, events of this name.")
+    ] = None
+    speed: Annotated[float, Meta(ge=0, le=1e6, description="pcap: times the capture's own pace; 0 does not wait.")] = (
+        1.0
+    )
+    dead_letter: Annotated[
+        KafkaSocket | None, Meta(description="Where invalid messages go, the reason in a header.")
+    ] = None
+    max_size: Annotated[int, Meta(ge=64, le=16 << 20, description="Bytes that a message may have.")] = 65536
+    workers: Annotated[int, Meta(ge=1, le=64, description="Threads that receive, for each datagram input.")] = 1
+    receive_buffer: Annotated[int, Meta(ge=4096, le=1 << 30, description="Bytes of a datagram socket's buffer.")] = (
+        8 << 20
+    )
+    control: Annotated[
+        Path | None,
+        Meta(description="The unix socket that pykafkaevt ctl asks.", extra={"envvar": "PYKAFKAEVT_CONTROL"}),
+    ] = None
+    http: Annotated[
+        Address | None, Meta(description="Live page, metrics and JSON-RPC; HOST is 127.0.0.1 or [::1].")
+    ] = None
+    drain: Annotated[float, Meta(ge=0, le=3600, description="Seconds that the end waits for acknowledgements.")] = 10.0
+    stats_interval: Annotated[
+        float, Meta(ge=0, le=86400, description="Seconds between figures in the log, 0: none.")
+    ] = 60.0
+    log_format: Annotated[Literal["text", "json"], Meta(description="One record a line on stderr.")] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The lowest level that is logged.")
+    ] = "info"
 
     @property
     def default(self) -> KafkaSocket:
-        """The target of events that no route takes: `to` or the embedded broker."""
+        """Where events go that match no route: `to` or the embedded broker."""
         return self.to or parse_socket(EMBEDDED)
 
+    def sockets(self) -> Iterator[tuple[str, KafkaSocket]]:
+        """Every Kafka socket after what it is for: `route PATTERN`, `to`, `dead_letter`."""
+        yield from ((f"route {route.pattern}", route.socket) for route in self.routes)
+        yield "to", self.default
+        if self.dead_letter is not None:
+            yield "dead_letter", self.dead_letter
+
     def __post_init__(self) -> None:
-        taken: dict[tuple[object, ...], Input] = {}
+        places: dict[tuple[object, ...], Input] = {}
         for source in self.inputs:
             # SO_REUSEPORT would let two inputs share a port, each getting some of the messages
             place = (source.transport or source.scheme, source.host, source.port, source.path)
-            if place in taken:
-                raise ConfigError("input", f"{source.url} takes the place of {taken[place].url}")
-            taken[place] = source
+            if place in places:
+                raise ConfigError("input", f"{source.url} is at the place of {places[place].url}")
+            places[place] = source
         if self.method is not None and not any(source.scheme in ("stdin", "file") for source in self.inputs):
             raise ConfigError("method", "is for the plain objects of stdin: and file:, and there is no such input")
         if self.control is not None and any(source.path == self.control for source in self.inputs):

@@ -14,8 +14,10 @@ import orjson
 
 from pykafkaevt.bridge.config import Input
 from pykafkaevt.errors import Closed, DeliveryError
-from pykafkaevt.jsonrpc.scan import Splitter, scan_event
-from pykafkaevt.sip.hep import HepSplitter
+from pykafkaevt.jsonrpc.scan import scan_event
+from pykafkaevt.jsonrpc.stream import Splitter
+from pykafkaevt.log_rate import LogRate
+from pykafkaevt.sip.hep_stream import HepSplitter
 
 if TYPE_CHECKING:
     from pykafkaevt.bridge.ingest import Ingest
@@ -26,12 +28,19 @@ CONNECTIONS: Final = 1024  # of an input; more are closed at once
 UNANSWERED: Final = 1024  # requests of a connection without an answer above which it is not read
 UNANSWERED_BYTES: Final = 65536  # of their ids
 PIECE: Final = 8192  # bytes that are split at a time, so that the bounds above are kept within a segment
+REFUSALS: Final = (1, 10.0)  # lines about connections that are one too many: at once, and seconds until one more
 ANSWER: Final = b'{"jsonrpc":"2.0","result":"OK","id":%b}'
 ERROR: Final = b'{"jsonrpc":"2.0","error":{"code":-32000,"message":%b},"id":%b}'
+# why Ingest.feed() did not queue an event; any other reason is that of an invalid message
+NOT_QUEUED: Final = {
+    "unrouted": "there is no route for it",
+    "abandoned": "the bridge is ending",
+    "no_memory": "no memory is left",
+}
 
 
 class Listener:
-    """A TCP input: its socket, its connections and what takes their messages; used by the loop's thread."""
+    """A TCP input: its socket, its connections and what handles their messages; used by the loop's thread."""
 
     def __init__(self, source: Input, bound: socket.socket, ingest: Ingest, reports: Reports, max_size: int) -> None:
         self.url = source.url
@@ -41,17 +50,21 @@ class Listener:
         self.reports = reports
         self.max_size = max_size
         self.connections: set[Connection] = set()
-        self.refusing = False  # said once until there is room again
+        self.log_rate = LogRate(*REFUSALS)
 
     def admit(self, connection: Connection) -> bool:
-        """Whether there is room for one more."""
+        """Add a connection unless there are CONNECTIONS already."""
         if len(self.connections) < CONNECTIONS:
-            self.refusing = False
             self.connections.add(connection)
             return True
-        if not self.refusing:
-            self.refusing = True
-            logger.warning("%s: %s is refused: %d connections are open", self.url, connection.source, CONNECTIONS)
+        if self.log_rate.allows():
+            logger.warning(
+                "%s: the connection of %s is closed: %d are open",
+                self.url,
+                connection.source,
+                CONNECTIONS,
+                extra=self.log_rate.note(),
+            )
         return False
 
 
@@ -69,8 +82,8 @@ class Connection(asyncio.Protocol):
         self.ingest = listener.ingest
         self.splitter = HepSplitter(listener.max_size) if listener.hep else Splitter(listener.max_size)
         self.source = ""
-        self.received = b""  # what is not split yet, from `taken` on
-        self.taken = 0
+        self.received = b""  # what is not split yet, from `done` on
+        self.done = 0
         self.unanswered = 0
         self.unanswered_bytes = 0
         self.writable = True
@@ -79,7 +92,7 @@ class Connection(asyncio.Protocol):
         self.lost = False  # nobody is there to be answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it up, or refuse it."""
+        """Count it among the open ones, or close it."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.source = address_text(transport.get_extra_info("peername"))
@@ -87,7 +100,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Is not called again before all of it is taken: reading is paused until then."""
+        """Is not called again before all of it is handled: reading is paused until then."""
         self.received = data
         self.work()
 
@@ -97,7 +110,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take what was received; reports that are to come are nobody's."""
+        """Handle what was received; reports that are still to come are dropped."""
         self.lost = True
         self.end()
         self.listener.connections.discard(self)
@@ -112,32 +125,32 @@ class Connection(asyncio.Protocol):
         self.work()
 
     def end(self) -> None:
-        """Read no more, and close when all is taken and answered."""
+        """Read no more, and close when all is handled and answered."""
         self.ended = True
         self.work()
 
     def is_full(self) -> bool:
-        """Whether answers must get away before more is taken."""
+        """Whether answers must be sent before more is handled."""
         return not self.lost and (
             self.unanswered >= UNANSWERED or self.unanswered_bytes >= UNANSWERED_BYTES or not self.writable
         )
 
     def work(self) -> None:
-        """Take what was received, as far as there is room for answers; then read on, wait or close."""
+        """Handle what was received, as far as answers may wait; then read on, wait or close."""
         try:
-            while self.taken < len(self.received) and not self.is_full():
-                piece = self.received[self.taken : self.taken + PIECE]
-                self.taken += PIECE
+            while self.done < len(self.received) and not self.is_full():
+                piece = self.received[self.done : self.done + PIECE]
+                self.done += PIECE
                 for text, reason in self.splitter.feed(piece):
-                    self.take(text, reason)
+                    self.handle(text, reason)
         except Closed:
-            self.taken = len(self.received)
+            self.done = len(self.received)
             self.transport.abort()
-        if self.taken >= len(self.received):
-            self.received, self.taken = b"", 0
+        if self.done >= len(self.received):
+            self.received, self.done = b"", 0
             if self.ended:
                 for text, reason in self.splitter.finish():
-                    self.take(text, reason)
+                    self.handle(text, reason)
                 if not self.unanswered:
                     self.transport.close()
         wanted = not (self.ended or self.received or self.is_full())
@@ -148,20 +161,24 @@ class Connection(asyncio.Protocol):
             else:
                 self.transport.pause_reading()
 
-    def take(self, text: bytes, reason: str | None) -> None:
-        """One message, or what the splitter refuses."""
+    def handle(self, text: bytes, reason: str | None) -> None:
+        """One message, or, with a reason, bytes that are none."""
         if reason is not None:
             self.ingest.invalid(reason, text, self.source)
             return
-        request, invalid = (None, "") if self.listener.hep else read_request(text)
+        request = None if self.listener.hep else request_id(text)
         if request is None:
             self.ingest.feed(text, self.source)
             return
         self.unanswered += 1
         self.unanswered_bytes += len(request)
-        if not self.ingest.feed(text, self.source, on_report=partial(self.listener.reports.add, self, request)):
-            why = f"invalid message: {invalid}" if invalid else "the event was not taken: there is no route for it"
-            self.answer(request, why)
+        try:
+            why = self.ingest.feed(text, self.source, on_report=partial(self.listener.reports.add, self, request))
+        except Closed:
+            self.answer(request, not_queued("abandoned"))
+            raise
+        if why is not None:
+            self.answer(request, not_queued(why))
 
     def answer(self, request: bytes, error: str | None) -> None:
         """Answer the request of that id; error: what went wrong, None when Kafka has acknowledged the record."""
@@ -189,11 +206,11 @@ class Reports:
         self.waiting.append((connection, request, error))
         if not self.woken:
             self.woken = True
-            # the loop is closed when join() did not wait for this
+            # the loop is closed when nobody waited for this report
             with suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(self.give)
+                self.loop.call_soon_threadsafe(self.answer)
 
-    def give(self) -> None:
+    def answer(self) -> None:
         """Answer the requests; the connections can read on then."""
         self.woken = False
         answered = {}
@@ -205,22 +222,27 @@ class Reports:
             connection.work()
 
 
-def read_request(text: bytes) -> tuple[bytes | None, str]:
-    """The id of a request as it is written, None when nobody waits for an answer; and the reason it is invalid for."""
+def not_queued(reason: str) -> str:
+    """The text of an error for a reason of Ingest.feed()."""
+    if reason in NOT_QUEUED:
+        return f"the event was not queued: {NOT_QUEUED[reason]}"
+    return f"invalid message: {reason}"
+
+
+def request_id(text: bytes) -> bytes | None:
+    """The id of a request as it is written, None when nobody waits for an answer."""
     # a name with an escape may be "id" too
     if b'"id"' not in text and b"\\" not in text:
-        return None, ""
-    reason = ""
+        return None
     try:
         request: bytes | None = scan_event(text)["id"]
-    except ValueError as error:
-        reason = str(error)
+    except ValueError:
         try:
             # of an object without a usable method: the first of two members counts
             request = scan_event(b'{"method":"-",' + text[1:])["id"]
         except ValueError:
-            return None, reason
-    return (None if request == b"null" else request), reason
+            return None
+    return None if request == b"null" else request
 
 
 def address_text(address: tuple[str, int] | tuple[str, int, int, int] | None) -> str:

@@ -16,7 +16,7 @@ INPUT_COUNTERS: Final = {
     "bytes": "Bytes of the messages received.",
     "queued": "Messages queued to a target.",
     "invalid": "Messages that were invalid.",
-    "unrouted": "Messages that no route took.",
+    "unrouted": "Messages that no route matched.",
     "kernel_drops": "Datagrams the kernel dropped because the receive buffer was full.",
 }
 TARGET_COUNTERS: Final = {
@@ -24,7 +24,7 @@ TARGET_COUNTERS: Final = {
     "delivered": "Records that Kafka acknowledged.",
     "failed": "Records that were given up.",
     "dropped": "Records dropped because the queue was full.",
-    "rejected": "Records that librdkafka refused.",
+    "rejected": "Records that librdkafka rejected.",
     "bytes_delivered": "Bytes of the records that Kafka acknowledged.",
 }
 QUANTILES: Final = {"0.5": "p50", "0.9": "p90", "0.99": "p99", "1": "max"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -10,11 +12,11 @@ import orjson
 from pykafkaevt.bridge.config import BridgeConfig
 from pykafkaevt.bridge.routes import Routes
 from pykafkaevt.clients import ClientPool
-from pykafkaevt.errors import DeliveryError
+from pykafkaevt.errors import Closed, ConfigError, DeliveryError
 from pykafkaevt.events import EventInterface
 from pykafkaevt.kafka.library import error_name
 from pykafkaevt.kafka.producer import Producer
-from pykafkaevt.sockets import KafkaSocket, parse_socket
+from pykafkaevt.sockets import KafkaSocket
 
 logger = logging.getLogger("pykafkaevt.bridge")
 
@@ -32,41 +34,53 @@ class Target(NamedTuple):
     producer: Producer
 
 
+def with_defaults(socket: KafkaSocket) -> KafkaSocket:
+    """The socket with DEFAULTS for what it does not say itself."""
+    missing = {name: value for name, value in DEFAULTS.items() if name not in socket.global_properties}
+    return socket.with_properties(global_properties=missing)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Puts before the property of a ConfigError what the socket is for."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error.property}", error.reason) from error
+
+
 class Targets:
-    """The targets of one configuration; taken from a pool, given back by close()."""
+    """The targets of one configuration: producers of a pool, until close()."""
 
     def __init__(self, config: BridgeConfig, pool: ClientPool, interface: EventInterface) -> None:
-        """Raises ConfigError, after which nothing is taken."""
+        """Raises ConfigError naming the option and the property, after which nothing is open."""
         self.config = config
         self.pool = pool
         self.interface = interface
-        self.taken: list[Target] = []
+        self.all: list[Target] = []
         self.dead_letter: Target | None = None
         try:
             for route in config.routes:
-                self.take(route.pattern, route.socket)
-            self.take("*", config.default)
+                self.open(f"route {route.pattern}", route.pattern, route.socket)
+            self.open("to", "*", config.default)
             if config.dead_letter is not None:
-                self.dead_letter = self.take("", config.dead_letter)
+                self.dead_letter = self.open("dead_letter", "", config.dead_letter)
         except BaseException:
             self.close()
             raise
 
-    def take(self, pattern: str, given: KafkaSocket) -> Target:
+    def open(self, name: str, pattern: str, given: KafkaSocket) -> Target:
         """The target for a socket."""
-        text = given.to_text(secrets=True)
-        for name, value in DEFAULTS.items():
-            if name not in given.global_properties:
-                text += f"{'&' if '?' in text else '?'}g.{name}={value}"
-        socket = parse_socket(text)
-        target = Target(pattern, given, socket, self.pool.take(socket))
-        self.taken.append(target)
+        socket = with_defaults(given)
+        with naming(name):
+            target = Target(pattern, given, socket, self.pool.borrow(socket))
+        self.all.append(target)
         return target
 
     def routes(self) -> Routes:
         """The routes as they are now, with the subscribers of now."""
         return Routes(
-            [(one.pattern, one.producer, one.given.key is not None) for one in self.taken if one.pattern],
+            [(one.pattern, one.producer, one.given.key is not None) for one in self.all if one.pattern],
             key_fields=self.config.key_fields,
             time_field=self.config.time_field,
             headers=self.config.headers,
@@ -77,18 +91,24 @@ class Targets:
         )
 
     def close(self) -> None:
-        """Give the producers back; they deliver what they hold."""
-        for one in self.taken:
-            self.pool.give(one.socket, one.producer)
-        self.taken = []
+        """Return the producers to the pool; they deliver what they hold."""
+        for one in self.all:
+            self.pool.give_back(one.socket, one.producer)
+        self.all = []
+
+    def purge(self) -> None:
+        """Fail what is not acknowledged."""
+        for one in self.all:
+            with suppress(Closed):
+                one.producer.client.purge()
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Each target's state and counters; a target of several routes once."""
-        return [state(one) for one in {id(one.producer): one for one in self.taken}.values()]
+        return [state(one) for one in {id(one.producer): one for one in self.all}.values()]
 
 
 def state(target: Target) -> dict[str, Any]:
-    """A target's state and counters, JSON-able."""
+    """A target's state and counters, JSON-able. While its client is opened, or opened anew, there are no statistics."""
     counts = target.producer._counts()
     text = target.producer.client.statistics_text()
     error = trouble(orjson.loads(text)) if text else "no connection yet"
@@ -105,6 +125,8 @@ def state(target: Target) -> dict[str, Any]:
 def trouble(statistics: dict[str, Any]) -> str | None:
     """Why a client delivers nothing, None when it does. Source: librdkafka STATISTICS.md, brokers and eos."""
     states = {str(broker["state"]) for broker in statistics["brokers"].values()}
+    if not states:
+        return "no connection yet"
     if "UP" not in states:
         return f"no broker is up: {', '.join(sorted(states))}"
     idempotence = statistics.get("eos", {}).get("idemp_state", "Assigned")
@@ -118,7 +140,7 @@ class Retired:
         self.waiting: list[tuple[float, Routes, Targets | None]] = []
 
     def add(self, due: float, routes: Routes, targets: Targets | None) -> None:
-        """due: time.monotonic() at which those that wait for the old targets give up and go by the new ones."""
+        """due: time.monotonic() at which messages that wait for the old targets go to the new ones instead."""
         self.waiting.append((due, routes, targets))
 
     def sweep(self, now: float, ingests: list[Any]) -> None:
@@ -127,7 +149,7 @@ class Retired:
         for due, routes, targets in waiting:
             if now > due:
                 routes.abandon()
-            # every input is asked: an answer of no lets it go of them
+            # every input is asked, for one that does not use them forgets them at that
             if sum(ingest.uses(routes) for ingest in ingests):
                 self.waiting.append((due, routes, targets))
             elif targets is not None:

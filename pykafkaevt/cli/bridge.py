@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_origin
 
 import click
 
@@ -24,40 +27,74 @@ Example:
 """
 
 
-@click.command(epilog=EXAMPLE)
+# what the values of a field's type are called in the help
+METAVARS: Final = {
+    "Input": "INPUT",
+    "KafkaSocket": "SOCKET",
+    "Route": "PATTERN=SOCKET",
+    "Path": "PATH",
+    "Address": "HOST:PORT",
+    "str": "NAME",
+}
+
+
+class BridgeCommand(click.Command):
+    """The command with an option for each field of BridgeConfig, made when they are first needed."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The parameters; raises ModuleNotFoundError without the bridge's parts."""
+        if not any(one.name == "to" for one in self.params):
+            # behind INPUT, before --config and --check
+            self.params[1:1] = config_options()
+        return super().get_params(ctx)
+
+
+def config_options() -> list[click.Option]:
+    """The options of BridgeConfig's fields: name, type, help and default are those of the field."""
+    from msgspec import NODEFAULT, Meta  # noqa: PLC0415
+    from msgspec.structs import fields  # noqa: PLC0415
+
+    from pykafkaevt.bridge.config import BridgeConfig  # noqa: PLC0415
+
+    options = []
+    for field in fields(BridgeConfig):
+        kind, *about = get_args(field.type)
+        (meta,) = (one for one in about if isinstance(one, Meta) and one.description)
+        help_text = meta.description or ""
+        if field.default is not NODEFAULT and field.default not in (None, ()):
+            help_text += f"  [default: {shown_default(field.encode_name, field.default)}]"
+        options.append(option(field.encode_name, kind, help=help_text, **(meta.extra or {})))
+    return options
+
+
+def option(name: str, kind: Any, **more: Any) -> click.Option:
+    """The option of a field by its type; one that is not given is None, or empty when it is repeatable."""
+    declared = f"--{name.replace('_', '-')}"
+    if kind is bool:
+        return click.Option([f"{declared}/--no-{name}"], default=None, **more)
+    if kind in (int, float):
+        return click.Option([declared], type=kind, **more)
+    if get_origin(kind) is Literal:
+        return click.Option([declared], type=click.Choice(get_args(kind)), **more)
+    multiple = get_origin(kind) is tuple
+    if multiple or NoneType in get_args(kind):
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return click.Option([declared], multiple=multiple, metavar=METAVARS[kind.__name__], **more)
+
+
+def shown_default(name: str, default: Any) -> str:
+    """A field's default as it is written on the command line."""
+    if isinstance(default, bool):
+        return name if default else f"no-{name}"
+    if isinstance(default, tuple):
+        return ", ".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+@click.command(cls=BridgeCommand, epilog=EXAMPLE)
 @click.argument("urls", metavar="[INPUT]...", nargs=-1)
-@click.option("--input", multiple=True, metavar="INPUT", help="As the argument INPUT; repeatable.")
-@click.option("--to", metavar="SOCKET", help="Where events go that no route takes.  [default: an embedded broker]")
-@click.option(
-    "--route",
-    multiple=True,
-    metavar="PATTERN=SOCKET",
-    help="Events whose name matches (* and ?) go there; repeatable, the first that matches takes the event.",
-)
-@click.option(
-    "--key-field",
-    multiple=True,
-    metavar="NAME",
-    help="The params field that becomes the record's key; repeatable, the first that is there.  "
-    "[default: callid, call_id, Call-ID]",
-)
-@click.option("--time-field", metavar="NAME", help="The params field that becomes the record's timestamp.")
-@click.option("--headers", type=click.Choice(["none", "basic", "cloudevents"]), help="Record headers.  [default: none]")
-@click.option("--raw/--no-raw", default=None, help="HEP: the SIP message itself too.  [default: no-raw]")
-@click.option("--method", metavar="NAME", help="stdin: and file: hold plain JSON objects, events of this name.")
-@click.option("--speed", type=float, help="pcap: times the capture's own pace; 0 does not wait.  [default: 1]")
-@click.option("--dead-letter", metavar="SOCKET", help="Where invalid messages go, the reason in a header.")
-@click.option("--max-size", type=int, help="Bytes that a message may have.  [default: 65536]")
-@click.option("--workers", type=int, help="Threads that receive, for each datagram input.  [default: 1]")
-@click.option("--receive-buffer", type=int, help="Bytes of a datagram socket's buffer.  [default: 8388608]")
-@click.option(
-    "--control", metavar="PATH", envvar="PYKAFKAEVT_CONTROL", help="The unix socket that pykafkaevt ctl asks."
-)
-@click.option("--http", metavar="HOST:PORT", help="Live page, metrics and JSON-RPC; HOST is 127.0.0.1 or [::1].")
-@click.option("--drain", type=float, help="Seconds that the end waits for acknowledgements.  [default: 10]")
-@click.option("--stats-interval", type=float, help="Seconds between figures in the log, 0: none.  [default: 60]")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="[default: text]")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
 @click.option("--config", "file", metavar="FILE", help="TOML with the same names, _ for -; options given here win.")
 @click.option("--check", is_flag=True, help="Check everything, print what would run, and end.")
 def bridge(urls: tuple[str, ...], file: str | None, check: bool, **options: Any) -> None:
@@ -94,7 +131,13 @@ def bridge(urls: tuple[str, ...], file: str | None, check: bool, **options: Any)
     configure(config.log_format, config.log_level)
     if config.to is None:
         warn_of_the_embedded_broker(config.default)
-    sys.exit(Bridge(config, read if file is not None else None).run())
+    daemon = Bridge(config, read if file is not None else None)
+    code = daemon.run()
+    if daemon.living:
+        # the interpreter's own end would wait for them
+        logging.shutdown()
+        os._exit(code)
+    sys.exit(code)
 
 
 def warn_of_the_embedded_broker(socket: KafkaSocket) -> None:
@@ -108,24 +151,14 @@ def warn_of_the_embedded_broker(socket: KafkaSocket) -> None:
     )
 
 
-def sockets_of(config: BridgeConfig) -> Iterator[tuple[str, KafkaSocket]]:
-    """Every socket and what it is for."""
-    yield "to", config.default
-    for route in config.routes:
-        yield f"route {route.pattern}", route.socket
-    if config.dead_letter is not None:
-        yield "dead_letter", config.dead_letter
-
-
 def check_sockets(config: BridgeConfig) -> None:
-    """Let librdkafka check the properties of every socket, and look for the files. Raises ConfigError."""
+    """Make the client of every socket, without connecting it, and look for the files. Raises ConfigError."""
+    from pykafkaevt.bridge.targets import naming, with_defaults  # noqa: PLC0415
     from pykafkaevt.cli.check import check_properties  # noqa: PLC0415
 
-    for name, socket in sockets_of(config):
-        try:
-            check_properties(socket)
-        except ConfigError as error:
-            raise ConfigError(f"{name}: {error.property}", error.reason) from error
+    for name, socket in config.sockets():
+        with naming(name):
+            check_properties(with_defaults(socket))
     for source in config.inputs:
         if source.scheme in ("file", "pcap") and source.path is not None:
             try:
@@ -141,7 +174,7 @@ def plan(config: BridgeConfig) -> Iterator[tuple[str, str]]:
     """What would run, a name and a value a line; secrets of sockets are masked."""
     for source in config.inputs:
         yield "input", source.url
-    yield from ((name, socket.to_text()) for name, socket in sockets_of(config))
+    yield from ((name, socket.to_text()) for name, socket in config.sockets())
     if config.to is None:
         yield "", "WARNING: without --to the broker is inside the process and forgets the events"
     yield "key_field", ", ".join(config.key_fields)

@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-FIELDS = (
-    "method",  # of a request
-    "status",  # of a response
-    "callid",
-    "cseq",
-    "from_uri",
-    "to_uri",
-    "src_ip",
-    "src_port",
-    "dst_ip",
-    "dst_port",
-    "time",  # microseconds since 1970
-    "size",  # bytes of the message
-)
-CALL_ID = FIELDS.index("callid")
+from pykafkaevt.sip.message import SIP_FIELDS
 
-Row = tuple[Any, ...]  # values of FIELDS
+CALL_ID = SIP_FIELDS.index("callid")
+
+Row = tuple[Any, ...]  # values of SIP_FIELDS
 
 
 def renamed(row: Row, suffix: str) -> Row:
@@ -30,7 +18,7 @@ def renamed(row: Row, suffix: str) -> Row:
 
 
 class CallOrder:
-    """Follows the records of one run, and tells whether each call lies whole and in order in one partition.
+    """Follows the records of one run, and finds whether each call lies whole and in order in one partition.
 
     rows: the messages of one pass. suffixes: what each pass appends to a Call-ID. dumps: row to record value.
     trimmed: partitions whose first records of this run the broker has dropped already.
@@ -53,7 +41,7 @@ class CallOrder:
         self._ends: set[str] = set()  # keys of calls whose beginning the broker dropped
 
     def add(self, partition: int, key: bytes | None, value: bytes | None) -> bool:
-        """Take the next record of a partition; False when it is not of this run."""
+        """Follow the next record of a partition; False when it is not of this run."""
         name = (key or b"").decode("utf-8", "replace")
         if name not in self._keys:
             return False
@@ -75,7 +63,7 @@ class CallOrder:
         return True
 
     def finish(self) -> tuple[int, int]:
-        """The number of calls read back whole and of all calls; `faults` then tells of lacking records too.
+        """The number of calls read back whole and of all calls; `faults` then has those that lack records too.
 
         A trimmed partition may lack the beginning of a call or all of it, but not in the last pass.
         """

@@ -6,12 +6,13 @@ import logging
 
 import click
 
+from pykafkaevt import properties
 from pykafkaevt.cli.arguments import is_embedded
 from pykafkaevt.cli.display import printable
 from pykafkaevt.errors import SocketError
 from pykafkaevt.sockets import KafkaSocket, is_secret, parse_broker_id, parse_socket
 
-NOWHERE = "kafka:127.0.0.1:1"  # a port that nothing listens on
+NOWHERE = "127.0.0.1:1"  # a port that nothing listens on
 
 
 @click.command(epilog="\b\nExample:\n  pykafkaevt check --connect 'kafka:127.0.0.1:9092/sip-events?g.linger.ms=5'")
@@ -48,12 +49,13 @@ def names_a_broker_id(text: str) -> bool:
 
 
 def check_properties(socket: KafkaSocket) -> str:
-    """Let librdkafka check the properties; returns the brokers to ask. Raises ConfigError.
+    """Check the properties, then let librdkafka do it; returns the brokers to ask. Raises ConfigError.
 
     A producer of the socket itself would connect to its brokers, which may make the topic at that.
     """
     from pykafkaevt import Producer  # noqa: PLC0415
 
+    properties.check_properties(socket)
     if is_embedded(socket):
         with Producer(socket) as producer:
             return producer.bootstrap_servers
@@ -61,7 +63,7 @@ def check_properties(socket: KafkaSocket) -> str:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        Producer(socket.to_text(secrets=True).replace(str(socket), f"{NOWHERE}/{socket.topic}", 1)).close()
+        Producer(socket.with_properties(brokers=NOWHERE)).close()
     finally:
         logger.setLevel(level)
     return socket.bootstrap_servers
@@ -72,8 +74,8 @@ def describe(socket: KafkaSocket, broker_id: str | None) -> str:
     parts = [] if broker_id is None else [("broker ID", broker_id)]
     parts += [("broker", broker) for broker in socket.brokers]
     parts += [("topic", socket.topic), ("key", socket.key or "none")]
-    for prefix, properties in (("g.", socket.global_properties), ("t.", socket.topic_properties)):
-        parts += [("property", f"{prefix}{k}={'***' if is_secret(k) else v}") for k, v in properties.items()]
+    for prefix, given in (("g.", socket.global_properties), ("t.", socket.topic_properties)):
+        parts += [("property", f"{prefix}{k}={'***' if is_secret(k) else v}") for k, v in given.items()]
     return "\n".join(f"{name:<10} {printable(value)}" for name, value in parts)
 
 

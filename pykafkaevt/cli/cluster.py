@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
 from time import monotonic, sleep
 from typing import Any
 
@@ -21,11 +25,18 @@ LEADER_MOVES = (
 LEADER_RETRY = 0.1  # seconds between two questions for it
 
 
+class Abandoned:
+    """In place of a client whose answer was not waited for: it cannot be closed before it has one."""
+
+    def close(self) -> None:
+        """The process ends with the client open."""
+
+
 class ClusterClient:
     """A confluent-kafka client with the global properties of a socket, and the errors it met.
 
     kind: Consumer or AdminClient. bootstrap_servers: instead of the socket's. librdkafka passes over those
-    properties that are only a producer's. Raises click.UsageError for properties it refuses.
+    properties that are only a producer's. Raises click.UsageError for properties it does not accept.
     """
 
     def __init__(
@@ -50,13 +61,36 @@ class ClusterClient:
         except (KafkaException, TypeError, ValueError) as error:
             raise click.UsageError(f"librdkafka refuses the properties: {reason_of(error)}") from error
 
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """The answer to a question that blocks; Ctrl-C ends the wait.
+
+        librdkafka waits without looking for signals, so the question is asked on a thread of its own.
+        """
+        answers: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                answers.put((question(), None))
+            except Exception as error:
+                answers.put((None, error))
+
+        threading.Thread(target=run, name="pykafkaevt question", daemon=True).start()
+        try:
+            answer, error = answers.get()
+        except KeyboardInterrupt:
+            self.client = Abandoned()
+            raise
+        if error is not None:
+            raise error
+        return answer
+
     def metadata(self, timeout: float, topic: str | None = None) -> Any:
         """The cluster's metadata, of all topics or of one; timeout in seconds.
 
         Asking for all topics never makes a topic. Raises click.ClickException when no broker answers.
         """
         try:
-            return self.client.list_topics(topic, timeout=timeout)
+            return self.ask(partial(self.client.list_topics, topic, timeout=timeout))
         except KafkaException as error:
             raise self.failure(f"no answer within {timeout:g} s", error) from error
 
@@ -76,7 +110,7 @@ class ClusterClient:
             while number not in found:
                 try:
                     partition = TopicPartition(self.topic, number)
-                    found[number] = self.client.get_watermark_offsets(partition, timeout)
+                    found[number] = self.ask(partial(self.client.get_watermark_offsets, partition, timeout))
                 except KafkaException as error:
                     if error.args[0].code() not in LEADER_MOVES or monotonic() > end:
                         raise self.failure(f"no offsets of the topic {self.topic}", error) from error
@@ -86,7 +120,7 @@ class ClusterClient:
     def failure(self, what: str, error: KafkaException | None = None) -> click.ClickException:
         """An exception that says what failed, at which brokers, and why as librdkafka reported it."""
         self.client.poll(0)  # serves error_cb
-        # "all brokers are down" comes after the errors that tell why
+        # "all brokers are down" comes after the errors that say why
         reasons = [e for e in self.errors if e.code() != KafkaError._ALL_BROKERS_DOWN] or self.errors
         reason = reasons[-1].str() if reasons else reason_of(error) if error is not None else ""
         return click.ClickException(f"{self.bootstrap_servers}: {what}" + (f": {printable(reason)}" if reason else ""))

@@ -34,7 +34,7 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click's; SocketError and ConfigError exit with 2, other errors of pykafkaevt with 1."""
+        """As click's; SocketError and ConfigError exit with 2, other errors of pykafkaevt and Ctrl-C with 1."""
         try:
             return super().invoke(ctx)
         except (ConfigError, SocketError) as error:
@@ -43,6 +43,8 @@ class Commands(click.Group):
             raise
         except (Error, ImportError) as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise click.ClickException("interrupted") from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,22 +15,21 @@ from rich.text import Text
 
 from pykafkaevt.capture import read_capture
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
-from pykafkaevt.cli.call_order import CALL_ID, FIELDS, CallOrder, Row, renamed
+from pykafkaevt.cli.call_order import CALL_ID, CallOrder, Row, renamed
 from pykafkaevt.cli.display import error_words, printable
-from pykafkaevt.sip.message import headers
+from pykafkaevt.sip.message import SIP_EVENT, SIP_FIELDS, headers
 from pykafkaevt.sockets import KafkaSocket
 
 if TYPE_CHECKING:
     from pykafkaevt import EventTemplate, Producer, ProducerStats
     from pykafkaevt.cli.cluster import ClusterClient
 
-EVENT = "E_SIP_MESSAGE"
 ANSWER = 10.0  # seconds the brokers have to answer a question, or to send the next record
 REFRESH = 0.1  # seconds between two looks at the acknowledgements
 
 
 def message_rows() -> list[Row]:
-    """The SIP messages of the shipped capture as values of FIELDS, in their order."""
+    """The SIP messages of the shipped capture as values of SIP_FIELDS, in their order."""
     from pykafkaevt import SKIP  # noqa: PLC0415
 
     rows = []
@@ -39,21 +38,25 @@ def message_rows() -> list[Row]:
             sip = headers(datagram.payload)
             if sip is None or sip.call_id is None:
                 continue
-            values = (
-                sip.method,
-                sip.status,
-                sip.call_id,
-                None if sip.cseq is None else f"{sip.cseq} {sip.cseq_method}",
-                sip.from_uri,
-                sip.to_uri,
-                datagram.source,
-                datagram.source_port,
-                datagram.destination,
-                datagram.destination_port,
-                datagram.time,
-                len(datagram.payload),
-            )
-            rows.append(tuple(SKIP if value is None else value for value in values))
+            values = {
+                "method": sip.method,
+                "status": sip.status,
+                "reason": sip.reason,
+                "callid": sip.call_id,
+                "cseq": sip.cseq,
+                "cseq_method": sip.cseq_method,
+                "from_uri": sip.from_uri,
+                "to_uri": sip.to_uri,
+                "user_agent": sip.user_agent,
+                "transport": "udp",
+                "src_ip": datagram.source,
+                "src_port": datagram.source_port,
+                "dst_ip": datagram.destination,
+                "dst_port": datagram.destination_port,
+                "time": datagram.time,
+            }
+            values = {name: value for name, value in values.items() if value is not None}
+            rows.append(tuple(values.get(name, SKIP) for name in SIP_FIELDS))
     return rows
 
 
@@ -86,12 +89,12 @@ class Sent(NamedTuple):
     type=click.FloatRange(0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Seconds to wait for room and for acknowledgements.",
+    help="Seconds to wait for space in the queue and for acknowledgements.",
 )
 def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
     """Replay the SIP messages of 150 real calls as events, then read them back and check them.
 
-    Each message becomes an event E_SIP_MESSAGE with the Call-ID as its key. Every record of this run that the
+    Each message becomes an event E_SIP with the Call-ID as its key. Every record of this run that the
     broker still keeps is read back and compared with the capture: each call must lie in one partition, in
     order. The embedded broker keeps the last 5 MB of a partition; the last replay is always checked whole.
     Exits with 1 when a record failed or a call is not as it was sent.
@@ -100,7 +103,7 @@ def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
     from pykafkaevt.cli.cluster import consumer  # noqa: PLC0415
 
     console = Console(highlight=False)
-    template = EventTemplate(EVENT, FIELDS)
+    template = EventTemplate(SIP_EVENT, SIP_FIELDS)
     rows = message_rows()
     run = secrets.token_hex(4)
     suffixes = [f"-{run}-{number}" for number in range(calls_times)]

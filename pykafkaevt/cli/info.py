@@ -41,7 +41,7 @@ def gather() -> tuple[dict[str, Any], str | None]:
         "confluent-kafka": installed("confluent-kafka"),
         "orjson": installed("orjson"),
     }
-    from pykafkaevt.jsonrpc.template import simd  # noqa: PLC0415
+    from pykafkaevt.jsonrpc.values import simd  # noqa: PLC0415
 
     parts["simd"] = simd()
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from time import monotonic
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import click
 
@@ -13,7 +14,11 @@ from pykafkaevt.cli.arguments import kafka_socket
 from pykafkaevt.cli.display import error_words, printable
 from pykafkaevt.sockets import KafkaSocket
 
+if TYPE_CHECKING:
+    from pykafkaevt import Producer, ProducerStats
+
 CHUNK = 1 << 18  # bytes read at once: some thousand lines, handed to the producer together
+SILENCE = 1.0  # seconds without an acknowledgement after which nothing more is waited for, once Ctrl-C was pressed
 
 
 class Batch(NamedTuple):
@@ -156,7 +161,8 @@ def publish(
     """Publish each VALUE, or each line of a file or of standard input, as a record.
 
     The bytes of a line are the record's value, without the line end. With --event a line that is no JSON
-    object or array ends the publishing. Ctrl-C stops reading; what was accepted is still delivered.
+    object or array ends the publishing. Ctrl-C stops reading; what was accepted is still delivered, as long
+    as acknowledgements come.
     Exits with 1 unless everything given was delivered.
     """
     if values and file is not None:
@@ -194,6 +200,7 @@ def publish_lines(
 
     failure: click.ClickException | None = None
     given = lines_before = 0
+    interrupted = False
     with Producer(socket) as producer:
         try:
             for lines in source:
@@ -205,22 +212,42 @@ def publish_lines(
                 if failure is not None:
                     break
         except KeyboardInterrupt:
+            interrupted = True
             failure = click.ClickException("interrupted: nothing more was read")
         except Error as error:
             failure = click.ClickException(str(error))
         try:
-            producer.flush(timeout)
+            if interrupted:
+                flush_while_acknowledged(producer, timeout)
+            else:
+                producer.flush(timeout)
         except KeyboardInterrupt:
+            interrupted = True
             failure = click.ClickException("interrupted before all acknowledgements came")
         stats = producer.stats()
         # what did not get through in time must not hold up the end
         producer.purge()
-    click.echo(f"queued {stats.queued}, delivered {stats.delivered}, failed {stats.failed + stats.rejected}")
-    for code, count in sorted(stats.errors.items()):
-        click.echo(f"  {count} of them: {error_words(code)}")
-    if stats.in_flight:
-        click.echo(f"  {stats.in_flight} without an acknowledgement after {timeout:g} s")
+    show(stats, "" if interrupted else f" after {timeout:g} s")
     if failure is not None:
         raise failure
     if stats.delivered != given:
         raise click.ClickException(f"{given - stats.delivered} of {given} records were not delivered")
+
+
+def show(stats: ProducerStats, waited: str) -> None:
+    """Print the counts; waited: for how long the acknowledgements were waited for."""
+    click.echo(f"queued {stats.queued}, delivered {stats.delivered}, failed {stats.failed + stats.rejected}")
+    for code, count in sorted(stats.errors.items()):
+        click.echo(f"  {count} of them: {error_words(code)}")
+    if stats.in_flight:
+        click.echo(f"  {stats.in_flight} without an acknowledgement{waited}")
+
+
+def flush_while_acknowledged(producer: Producer, timeout: float) -> None:
+    """Wait for acknowledgements, `timeout` seconds at most, and no longer than they come."""
+    end = monotonic() + timeout
+    left = len(producer)
+    while left:
+        before, left = left, producer.flush(min(SILENCE, max(0.0, end - monotonic())))
+        if left == before or monotonic() >= end:
+            return

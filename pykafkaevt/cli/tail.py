@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from time import monotonic
 from typing import Any, cast
@@ -123,20 +124,19 @@ def tail(socket: KafkaSocket, start: str, count: int | None, timeout: float | No
         show = raw_value
     source = consumer(socket)
     try:
-        for records in follow(source, start, count, timeout):
-            write_lines([show(record) for record in records])
+        assign(source, start)
+        # this is how it ends where nothing else ends it
+        with suppress(KeyboardInterrupt):
+            for records in follow(source, count, timeout):
+                write_lines([show(record) for record in records])
     except KafkaException as error:
         raise click.ClickException(f"{socket.bootstrap_servers}: {printable(reason_of(error))}") from error
-    except KeyboardInterrupt:
-        pass
     finally:
         source.client.close()
 
 
-def follow(
-    source: ClusterClient, start: str, count: int | None, timeout: float | None
-) -> Iterator[list[Message[Any, Any]]]:
-    """The records of the topic as they come, in lists; arguments as tail's. Raises click.ClickException."""
+def assign(source: ClusterClient, start: str) -> None:
+    """Find the partitions of the topic and read them from the start given. Raises click.ClickException."""
     offsets = source.offsets(ANSWER)
     if not offsets:
         raise click.ClickException(f"{source.bootstrap_servers}: no topic {source.topic}")
@@ -147,6 +147,10 @@ def follow(
         ]
     )
     click.echo(f"partitions of {source.topic}: {len(offsets)}, reading from the {start}", err=True)
+
+
+def follow(source: ClusterClient, count: int | None, timeout: float | None) -> Iterator[list[Message[Any, Any]]]:
+    """The records as they come, in lists; arguments as tail's. Raises click.ClickException."""
     seen = 0
     last = monotonic()
     while count is None or seen < count:

@@ -1,8 +1,6 @@
 from collections.abc import Iterable
 from typing import TypedDict
 
-from typing_extensions import disjoint_base
-
 class _Scanned(TypedDict):
     method: str | None
     id: bytes | None
@@ -16,9 +14,3 @@ def scan_event(
     time_field: str | None = None,
     plain: bool = False,
 ) -> _Scanned: ...
-
-@disjoint_base
-class Splitter:
-    def __init__(self, limit: int) -> None: ...
-    def feed(self, data: bytes) -> list[tuple[bytes, str | None]]: ...
-    def finish(self) -> list[tuple[bytes, str | None]]: ...

@@ -5,16 +5,6 @@ from typing_extensions import Buffer, Self, disjoint_base
 
 _Invalid: TypeAlias = Literal["replace", "strict", "latin-1"]
 
-class _Skip: ...
-
-SKIP: _Skip
-
-@disjoint_base
-class RawJSON:
-    @property
-    def data(self) -> bytes: ...
-    def __new__(cls, data: bytes | bytearray | memoryview | str) -> Self: ...
-
 @disjoint_base
 class EventTemplate:
     @property
@@ -35,4 +25,3 @@ def dumps(
     params_pairs: Iterable[tuple[str, object]] | None = None,
     invalid: _Invalid = "replace",
 ) -> bytes: ...
-def simd() -> str: ...

@@ -1,15 +1,14 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from typing_extensions import disjoint_base
 
-from pykafkaevt.errors import DeliveryError
 from pykafkaevt.jsonrpc.template import EventTemplate
 from pykafkaevt.kafka.client import Client
-from pykafkaevt.kafka.delivery import DeliveryBatch
+from pykafkaevt.options import ProducerOptions
 
 _Text: TypeAlias = bytes | bytearray | memoryview | str | None
-_Headers: TypeAlias = Iterable[tuple[str, bytes | str | None]]
+_Headers: TypeAlias = Iterable[tuple[str, bytes | str | None]] | Mapping[str, bytes | str | None]
 
 @disjoint_base
 class Producer:
@@ -22,14 +21,12 @@ class Producer:
         client: Client,
         topic: str,
         topic_properties: tuple[tuple[str, str], ...],
-        on_delivery: Callable[[DeliveryBatch], object] | None,
-        on_error: Callable[[DeliveryError], object] | None,
-        on_full: str,
-        full_timeout: float | None,
-        invalid: str,
+        options: ProducerOptions,
         name: str,
-        pace: int | None,
+        *,
+        owns_client: bool,
     ) -> None: ...
+    def __del__(self) -> None: ...
     def publish(
         self,
         value: _Text,
@@ -73,6 +70,4 @@ class Producer:
         opaques: Iterable[object] | None = None,
     ) -> int: ...
     def __len__(self) -> int: ...
-    def _room(self) -> int: ...
-    def _wait_for_room(self, seen: int, seconds: float) -> None: ...
     def _counts(self) -> dict[str, Any]: ...

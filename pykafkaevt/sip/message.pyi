@@ -1,6 +1,9 @@
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 _Message: TypeAlias = bytes | bytearray | memoryview | str
+
+SIP_EVENT: Final[str]
+SIP_FIELDS: Final[tuple[str, ...]]
 
 class SipHeaders(NamedTuple):
     method: str | None

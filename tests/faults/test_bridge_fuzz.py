@@ -244,8 +244,7 @@ def test_any_datagrams_are_counted_once_each_and_the_bridge_lives_on(bridge):
                 if fate:
                     least[url][fate] += 1
             sent[url] += WINDOW
-            # the kernel reports what it dropped with the next datagram, so there may be nothing to wait for
-            # what the kernel dropped shows with the next datagram: no reason to fail here
+            # what the kernel dropped may show only with the next datagram: no reason to fail here
             bridge.settle(url, sent[url], 0.5)
 
     invalid = 0

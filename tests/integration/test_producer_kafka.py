@@ -13,7 +13,7 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "golden_jsonrpc.json")
 
 @pytest.mark.parametrize("count", [200_000])
 def test_emit_many_delivers_every_record_in_order_per_key(kafka, topic, consume, count):
-    template = EventTemplate("E_SIP_MESSAGE", ["callid", "cseq", "method"])
+    template = EventTemplate("E_SIP", ["callid", "cseq", "method"])
     calls = [f"{n:08x}-call@192.0.2.{n % 250}" for n in range(1000)]
     rows = [(calls[n % 1000], n, "INVITE") for n in range(count)]
     with Producer(f"kafka:{kafka}/{topic}?g.linger.ms=5&t.acks=all") as producer:

@@ -1,5 +1,6 @@
 """What several unit tests use."""
 
+import json
 import os
 import shlex
 import shutil
@@ -8,6 +9,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
+from pykafkaevt import Producer
 
 PROGRAMS = Path(__file__).parent / "kernel"
 HEADERS = PROGRAMS.parents[2] / "ext" / "pykafkaevt"
@@ -31,3 +34,38 @@ def compile_c(tmp_path_factory):
         return target
 
     return compiled
+
+
+# Of the bridge
+
+PROMPT = "g.linger.ms=0&g.enable.idempotence=false"
+
+
+@pytest.fixture
+def producers(kafka_embedded):
+    """producer(topic): a Producer on the embedded broker."""
+    made = {}
+
+    def producer(topic, properties=PROMPT):
+        if topic not in made:
+            made[topic] = Producer(f"kafka:{kafka_embedded.bootstrap_servers}/{topic}?{properties}")
+        return made[topic]
+
+    yield producer
+    for one in made.values():
+        one.close()
+
+
+@pytest.fixture
+def stored(kafka_embedded, consume):
+    """stored(topic, count): (key, value) of the records of a topic."""
+
+    def read(topic, count):
+        return [(message.key(), message.value()) for message in consume(kafka_embedded.bootstrap_servers, topic, count)]
+
+    return read
+
+
+def event(name, **params):
+    """A JSON-RPC notification."""
+    return json.dumps({"jsonrpc": "2.0", "method": name, "params": params}).encode()

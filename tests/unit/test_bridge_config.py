@@ -8,12 +8,15 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from click import Context
 from click.testing import CliRunner
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 
-from pykafkaevt.bridge import config as bridge_config
 from pykafkaevt.bridge.config import BridgeConfig, Input, Route, from_options, from_toml, parse_input
 from pykafkaevt.bridge.logs import JsonLines, TextLines, configure
 from pykafkaevt.cli.bridge import bridge as command
+from pykafkaevt.cli.bridge import shown_default
 from pykafkaevt.cli.commands import commands
 from pykafkaevt.errors import ConfigError
 from pykafkaevt.sockets import parse_socket
@@ -131,15 +134,49 @@ def test_what_is_not_given_has_its_default():
 
 
 def test_each_option_of_the_command_is_a_key_of_the_file():
-    options = {parameter.name for parameter in command.params} - {"urls", "file", "check"}
+    options = {one.name for one in command.get_params(Context(command, help_option_names=[]))} - {
+        "urls",
+        "file",
+        "check",
+    }
     assert options == set(BridgeConfig.__struct_encode_fields__)
     assert {line.split(" = ")[0] for line in EVERY_KEY.split("\n") if line} == options
 
 
-def test_the_table_of_the_document_has_each_option():
+def test_the_table_of_the_document_has_each_option_with_its_default():
     text = (Path(__file__).parents[2] / "docs" / "bridge.md").read_text()
-    for name in BridgeConfig.__struct_encode_fields__:
-        assert f"| `--{name.replace('_', '-')}" in text, name
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `--")]
+    documented = {row[1].split("`")[1].split(" ")[0][2:]: row[2].replace("`", "").strip() for row in rows}
+    for field in fields(BridgeConfig):
+        name = field.encode_name.replace("_", "-")
+        given = field.default not in (NODEFAULT, None, ())
+        default = shown_default(name, field.default) if given else ""
+        words = "an embedded broker" if name == "to" else f"--{default}" if name == "raw" else default
+        assert documented[name] == words, name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--to SOCKET",
+        "--route PATTERN=SOCKET",
+        "--key-field NAME",
+        "[default: callid, call_id, Call-ID]",
+        "--speed FLOAT",
+        "--drain FLOAT",
+        "[default: 10]",
+        "--receive-buffer INTEGER",
+        "[default: 8388608]",
+        "--control PATH",
+        "--http HOST:PORT",
+        "--log-format [text|json]",
+    ],
+)
+def test_the_help_is_that_of_the_fields(line):
+    words = " ".join(run("--help").stdout.split())
+    assert line in words
+    for field in fields(BridgeConfig):
+        assert field.type.__metadata__[-1].description in words
 
 
 @pytest.mark.parametrize(
@@ -150,8 +187,8 @@ def test_the_table_of_the_document_has_each_option():
         ('input = "udp://h:1"', "{file}: input: Expected `array`, got `str`"),
         ('input = ["udp://h:1", 1]', "{file}: input, item 2: Expected `str`, got `int`"),
         ('input = ["udp://h:1", "udp://h"]', "{file}: input, item 2: 'h' is no HOST:PORT"),
-        ('input = ["udp://h:1", "hep://h:1"]', "{file}: input: hep://h:1 takes the place of udp://h:1"),
-        ('input = ["stdin:", "stdin:"]', "{file}: input: stdin: takes the place of stdin:"),
+        ('input = ["udp://h:1", "hep://h:1"]', "{file}: input: hep://h:1 is at the place of udp://h:1"),
+        ('input = ["stdin:", "stdin:"]', "{file}: input: stdin: is at the place of stdin:"),
         (UDP + "wrokers = 2", "{file}: unknown key `wrokers`"),
         (UDP + 'workers = "2"', "{file}: workers: Expected `int`, got `str`"),
         (UDP + "workers = true", "{file}: workers: Expected `int`, got `bool`"),
@@ -388,6 +425,7 @@ class Daemon:
 
     def __init__(self, config, reread):
         self.config, self.reread = config, reread
+        self.living = []
         Daemon.last = self
 
     def run(self):
@@ -446,4 +484,4 @@ def test_missing_bridge_parts_are_named_in_one_line(missing):
 def test_the_unit_file_stops_later_than_the_default_drain():
     unit = (Path(__file__).parents[2] / "docs" / "pykafkaevt-bridge.service").read_text()
     (seconds,) = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("TimeoutStopSec=")]
-    assert int(seconds) > bridge_config.DEFAULTS.drain
+    assert int(seconds) > BridgeConfig(inputs=()).drain

@@ -15,13 +15,15 @@ import dpkt
 import pytest
 
 from pykafkaevt import Closed, ConfigError, DeliveryError, dumps
-from pykafkaevt.bridge import connections
+from pykafkaevt.bridge import connections, files, progress
 from pykafkaevt.bridge import streams as module
 from pykafkaevt.bridge.config import Input
-from pykafkaevt.bridge.connections import UNANSWERED, read_request
-from pykafkaevt.bridge.streams import HEP_SIZE, Streams, hep_packet, is_sip
+from pykafkaevt.bridge.connections import UNANSWERED, request_id
+from pykafkaevt.bridge.files import HEP_SIZE, hep_packet, is_sip
+from pykafkaevt.bridge.streams import Streams
 from pykafkaevt.capture import Datagram
 
+DEFAULTS = {"method": None, "speed": 1.0, "max_size": 65536}
 SECONDS = 10  # a test waits for something at most
 QUIET = 0.15  # that nothing happens is watched for
 
@@ -30,30 +32,34 @@ INVITE = b"INVITE sip:bob@example.com SIP/2.0\r\nCall-ID: a84b4c76@pc33\r\n\r\n"
 RINGING = b"SIP/2.0 180 Ringing\r\nCall-ID: a84b4c76@pc33\r\n\r\n"
 
 
-class Taken:
-    """Records what it is fed; the test gives the reports, by the record's place."""
+class FakeIngest:
+    """Records what it is fed; the test makes the reports, by the record's place. reason: why it queues nothing."""
 
     def __init__(self, source, kind):
         self.source = source
         self.kind = kind
         self.messages = []
         self.sources = []
-        self.refused = []
+        self.invalids = []
         self.reports = []
-        self.takes = True
+        self.reason = None
         self.closed = False
+        self.waiting = False
 
     def feed(self, data, source="", *, on_report=None):
         if self.closed:
             raise Closed("closed")
         self.messages.append(bytes(data))
         self.sources.append(source)
-        if self.takes and on_report is not None:
+        if self.reason is None and on_report is not None:
             self.reports.append(on_report)
-        return self.takes
+        return self.reason
+
+    def progress(self):
+        return 0, self.waiting
 
     def invalid(self, reason, data, source=""):
-        self.refused.append((reason, bytes(data)))
+        self.invalids.append((reason, bytes(data)))
         self.sources.append(source)
 
 
@@ -73,17 +79,21 @@ def tcp(scheme="tcp"):
 def run(monkeypatch):
     """run(*inputs, **options): the running Streams."""
     monkeypatch.setattr(module, "TICK", 0.01)
+    monkeypatch.setattr(files, "TICK", 0.01)
     monkeypatch.setattr(module, "LINGER", 0.01)
     running = []
 
     def start(*inputs, **options):
-        running.append(Streams(inputs, Taken, **options))
+        running.append(Streams(inputs, FakeIngest, **{**DEFAULTS, **options}))
         running[-1].start()
         return running[-1]
 
     yield start
     for one in running:
-        one.join(0)
+        one.stop()
+        one.give_up()
+        for thread in one.threads:
+            thread.join(SECONDS)
         assert not any(thread.is_alive() for thread in one.threads)
 
 
@@ -154,7 +164,7 @@ def test_many_messages_of_a_segment_are_taken_in_order(run, between):
         peer.shutdown(socket.SHUT_WR)
         assert peer.recv(1) == b""
     assert running.ingests[0].messages == sent
-    assert running.ingests[0].refused == []
+    assert running.ingests[0].invalids == []
 
 
 def test_source_is_the_address_of_the_peer(run):
@@ -166,7 +176,7 @@ def test_source_is_the_address_of_the_peer(run):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "sent", "messages", "refused"),
+    ("scheme", "sent", "messages", "invalids"),
     [
         ("tcp", b"garbage\n" + EVENT, [EVENT], [("garbage", b"garbage")]),
         ("tcp", b'{"a":"' + b"x" * 300 + b'"}' + EVENT, [EVENT], [("too_large", b'{"a":"' + b"x" * 122)]),
@@ -177,14 +187,14 @@ def test_source_is_the_address_of_the_peer(run):
         ("hep+tcp", hep() + hep()[:-1], [hep()], [("truncated", hep()[:-1][:128])]),
     ],
 )
-def test_what_is_no_message_is_counted_by_its_reason(run, scheme, sent, messages, refused):
+def test_what_is_no_message_is_counted_by_its_reason(run, scheme, sent, messages, invalids):
     running = run(tcp(scheme), max_size=256)
     with connected(running) as peer:
         peer.sendall(sent)
         peer.shutdown(socket.SHUT_WR)
         assert peer.recv(1) == b""
     taken = running.ingests[0]
-    assert (taken.messages, taken.refused) == (messages, refused)
+    assert (taken.messages, taken.invalids) == (messages, invalids)
 
 
 def test_hep_packets_go_to_hep(run):
@@ -204,8 +214,8 @@ def test_peer_that_resets_has_its_messages_taken(run):
         peer.sendall(EVENT + b"{")
         until(lambda: running.ingests[0].messages)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: running.ingests[0].refused)
-    assert running.ingests[0].refused == [("truncated", b"{")]
+    until(lambda: running.ingests[0].invalids)
+    assert running.ingests[0].invalids == [("truncated", b"{")]
     until(lambda: not running.connections(running.inputs[0].url))
 
 
@@ -244,12 +254,11 @@ def test_failed_record_is_answered_with_its_error(run):
         assert received(peer, 1) == [{"jsonrpc": "2.0", "error": error, "id": 1}]
 
 
-def test_record_that_is_refused_at_once_is_answered(run):
+def test_record_that_is_rejected_at_once_is_answered(run):
     running = run(tcp())
 
     def feed(data, source="", *, on_report=None):
         on_report(DeliveryError(10, "too large"))
-        return True
 
     running.ingests[0].feed = feed
     with connected(running) as peer:
@@ -258,23 +267,24 @@ def test_record_that_is_refused_at_once_is_answered(run):
 
 
 @pytest.mark.parametrize(
-    ("sent", "reason"),
+    ("reason", "text"),
     [
-        (b'{"id":5}', "no_method"),
-        (b'{"method":1,"id":5}', "bad_method"),
-        (b'{"method":"","id":5}', "bad_method"),
-        (b'{"method":"E_NOWHERE","id":5}', "no route"),
+        ("no_method", "invalid message: no_method"),
+        ("bad_method", "invalid message: bad_method"),
+        ("too_large", "invalid message: too_large"),
+        ("unrouted", "the event was not queued: there is no route for it"),
+        ("abandoned", "the event was not queued: the bridge is ending"),
+        ("no_memory", "the event was not queued: no memory is left"),
     ],
 )
-def test_request_that_is_not_taken_is_answered_with_the_reason(run, sent, reason):
+def test_request_that_is_not_queued_is_answered_with_the_true_reason(run, reason, text):
     running = run(tcp())
-    running.ingests[0].takes = False
+    running.ingests[0].reason = reason
     with connected(running) as peer:
-        peer.sendall(sent)
-        (answer,) = received(peer, 1)
-        assert reason in answer["error"]["message"]
-        assert (answer["id"], answer["error"]["code"]) == (5, -32000)
-    assert running.ingests[0].messages == [sent]
+        peer.sendall(request(5))
+        error = {"code": -32000, "message": text}
+        assert received(peer, 1) == [{"jsonrpc": "2.0", "error": error, "id": 5}]
+    assert running.ingests[0].messages == [request(5)]
 
 
 @pytest.mark.parametrize(
@@ -293,21 +303,21 @@ def test_nothing_else_gets_an_answer(run, sent):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (b'{"method":"E"}', (None, "")),
-        (b'{"method":"E","id":1}', (b"1", "")),
-        (b'{"method":"E","id": 1.0e+2 }', (b"1.0e+2", "")),
-        (b'{"method":"E","id":99999999999999999999999}', (b"99999999999999999999999", "")),
-        (b'{"method":"E","id":"a\\u0041\\n"}', (b'"a\\u0041\\n"', "")),
-        (b'{"method":"E","\\u0069d":3}', (b"3", "")),
-        (b'{"method":"E","id":null}', (None, "")),
-        (b'{"method":"E","params":{"id":1}}', (None, "")),
-        (b'{"id":"\xff","method":"E"}', (None, "not_utf8")),
-        (b'{"id":1', (None, "syntax")),
-        (b'{ "id" : [1] }', (b"[1]", "no_method")),
+        (b'{"method":"E"}', None),
+        (b'{"method":"E","id":1}', b"1"),
+        (b'{"method":"E","id": 1.0e+2 }', b"1.0e+2"),
+        (b'{"method":"E","id":99999999999999999999999}', b"99999999999999999999999"),
+        (b'{"method":"E","id":"a\\u0041\\n"}', b'"a\\u0041\\n"'),
+        (b'{"method":"E","\\u0069d":3}', b"3"),
+        (b'{"method":"E","id":null}', None),
+        (b'{"method":"E","params":{"id":1}}', None),
+        (b'{"id":"\xff","method":"E"}', None),
+        (b'{"id":1', None),
+        (b'{ "id" : [1] }', b"[1]"),
     ],
 )
 def test_id_of_a_request_is_taken_as_it_is_written(text, found):
-    assert read_request(text) == found
+    assert request_id(text) == found
 
 
 def test_peer_that_has_sent_all_still_gets_its_answers(run):
@@ -374,7 +384,7 @@ def test_connection_with_many_unanswered_requests_is_not_read(run, number):
 def test_peer_that_does_not_read_its_answers_is_not_read(run):
     running = run(tcp())
     taken = running.ingests[0]
-    taken.feed = lambda data, source, *, on_report: taken.messages.append(data) or on_report(None) or True
+    taken.feed = lambda data, source, *, on_report: taken.messages.append(data) or on_report(None)
     with connected(running) as peer:
         until(lambda: running.listeners[0].connections)
         connection = next(iter(running.listeners[0].connections))
@@ -403,7 +413,7 @@ def test_input_has_so_many_connections_and_no_more(run, monkeypatch, caplog):
                 assert third.recv(1) == b""
         assert running.connections(url) == 2
     until(lambda: not running.connections(url))
-    assert caplog.text.count("is refused: 2 connections are open") == 1
+    assert caplog.text.count("is closed: 2 are open") == 1
     with connected(running) as peer:
         peer.sendall(EVENT)
         until(lambda: running.ingests[0].messages)
@@ -416,7 +426,7 @@ def test_input_has_so_many_connections_and_no_more(run, monkeypatch, caplog):
 def test_directory_is_no_input(tmp_path, scheme):
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ConfigError, match=f"^{scheme}:{tmp_path}: Is a directory"):
-        Streams([Input(f"{scheme}:{tmp_path}", scheme, path=tmp_path)], Taken).start()
+        Streams([Input(f"{scheme}:{tmp_path}", scheme, path=tmp_path)], FakeIngest, **DEFAULTS).start()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -424,7 +434,7 @@ def test_address_that_cannot_be_bound_is_named_and_nothing_stays_open(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         url = f"tcp://127.0.0.1:{port}"
-        failing = Streams([tcp(), Input(url, "tcp", "127.0.0.1", port)], Taken)
+        failing = Streams([tcp(), Input(url, "tcp", "127.0.0.1", port)], FakeIngest, **DEFAULTS)
         before = len(os.listdir("/proc/self/fd"))
         with pytest.raises(ConfigError, match=f"^{url}: Address already in use"):
             failing.start()
@@ -446,7 +456,7 @@ def test_file_that_is_not_usable_is_named(tmp_path, scheme, content, reason):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=f"^{scheme}:{path}: {reason}"):
-        Streams([Input(f"{scheme}:{path}", scheme, path=path)], Taken).start()
+        Streams([Input(f"{scheme}:{path}", scheme, path=path)], FakeIngest, **DEFAULTS).start()
 
 
 def test_stop_takes_what_was_sent_and_answers_before_it_closes(run):
@@ -467,27 +477,60 @@ def test_stop_takes_what_was_sent_and_answers_before_it_closes(run):
     assert not running.threads[0].is_alive()
 
 
-def test_join_gives_up_after_its_timeout(run):
+def test_give_up_closes_what_is_not_answered(run):
     running = run(tcp())
     with connected(running) as peer:
         peer.sendall(request(1))
         until(lambda: running.ingests[0].reports)
-        started = time.monotonic()
-        running.join(0.5)
-        assert 0.5 <= time.monotonic() - started < SECONDS
+        running.stop()
+        running.threads[0].join(0.3)
+        assert running.threads[0].is_alive()
+        running.give_up()
+        running.threads[0].join(SECONDS)
     assert not running.threads[0].is_alive()
-    # a late report finds nobody
+    # a late report has nobody to go to
     running.ingests[0].reports[0](None)
 
 
-def test_connection_ends_when_messages_are_taken_no_more(run):
+def test_connection_ends_with_an_answer_when_the_bridge_ends(run):
     running = run(tcp())
     running.ingests[0].closed = True
     with connected(running) as peer:
-        peer.sendall(request(1))
+        peer.sendall(request(1) + request(2))
+        assert b"the bridge is ending" in peer.recv(4096)
         with suppress(ConnectionResetError):
             assert peer.recv(1) == b""
     until(lambda: not running.connections(running.inputs[0].url))
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_connections_that_do_not_move_are_a_fault_unless_a_queue_is_waited_for(run, monkeypatch, waiting):
+    monkeypatch.setattr(progress, "STUCK", 0.3)
+    running = run(tcp())
+    fed, blocked = threading.Event(), threading.Event()
+
+    def feed(data, source="", *, on_report=None):
+        running.ingests[0].waiting = waiting
+        fed.set()
+        assert blocked.wait(SECONDS)
+        running.ingests[0].waiting = False
+
+    running.ingests[0].feed = feed
+    with connected(running) as peer:
+        for _ in range(5):
+            assert running.faults() == []
+            time.sleep(0.1)
+        peer.sendall(EVENT)
+        assert fed.wait(SECONDS)
+        try:
+            end = time.monotonic() + (1 if waiting else SECONDS)
+            while not running.faults() and time.monotonic() < end:
+                time.sleep(0.02)
+            url = running.inputs[0].url
+            assert running.faults() == ([] if waiting else [f"{url}: the thread of the connections does not move"])
+        finally:
+            blocked.set()
+    until(lambda: running.faults() == [])
 
 
 # Files
@@ -525,7 +568,7 @@ def test_method_makes_the_objects_of_a_file_plain(run, tmp_path):
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1 << 18])
 def test_lines_are_the_same_however_they_are_read(run, tmp_path, monkeypatch, block):
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     sent = [dumps("E_N", {"n": n}) for n in range(100)]
     taken = lines_of(run, tmp_path / "events", b"\n".join(sent))
     assert taken.messages == sent
@@ -533,10 +576,10 @@ def test_lines_are_the_same_however_they_are_read(run, tmp_path, monkeypatch, bl
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n" + EVENT])
 def test_line_that_is_too_large_is_dropped_and_counted_once(run, tmp_path, monkeypatch, end):
-    monkeypatch.setattr(module, "BLOCK", 64)
+    monkeypatch.setattr(files, "BLOCK", 64)
     taken = lines_of(run, tmp_path / "events", EVENT + b"\n" + b"x" * 10_000 + end, max_size=256)
     assert taken.messages == [EVENT] + [EVENT] * (EVENT in end)
-    assert taken.refused == [("too_large", b"x" * 128)]
+    assert taken.invalids == [("too_large", b"x" * 128)]
 
 
 def test_standard_input_ends_when_it_is_closed(run, monkeypatch):
@@ -563,11 +606,12 @@ def test_stop_ends_an_input_that_waits(run, tmp_path):
     assert not running.threads[0].is_alive()
 
 
-def test_failure_while_a_file_is_read_is_told(run):
+def test_failure_while_a_file_is_read_is_a_fault(run):
     # there is nothing at address 0
     running = run(Input("file:/proc/self/mem", "file", path=Path("/proc/self/mem")), tcp())
     assert running.finished.wait(SECONDS)
-    assert isinstance(running.failed, OSError)
+    (fault,) = running.faults()
+    assert fault.startswith("file:/proc/self/mem: reading failed: [Errno 5]")
 
 
 @pytest.mark.parametrize(
@@ -624,7 +668,7 @@ def test_capture_that_is_cut_short_counts_as_truncated(run, tmp_path):
     running = run(source, speed=0)
     assert running.finished.wait(SECONDS)
     taken = running.ingests[0]
-    assert (len(taken.messages), taken.refused, running.failed) == (1, [("truncated", b"")], None)
+    assert (len(taken.messages), taken.invalids, running.failed) == (1, [("truncated", b"")], None)
 
 
 @pytest.mark.parametrize(("speed", "least", "most"), [(0, 0, 0.3), (1, 0.4, SECONDS), (2, 0.2, 0.4)])
@@ -673,7 +717,7 @@ def test_datagram_beyond_heps_size_is_too_large(run, tmp_path):
     running = run(capture(tmp_path / "calls", (1, large), (1, INVITE)), speed=0)
     assert running.finished.wait(SECONDS)
     taken = running.ingests[0]
-    assert [reason for reason, _ in taken.refused] == ["too_large"]
+    assert [reason for reason, _ in taken.invalids] == ["too_large"]
     assert len(taken.messages) == 1
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
 
 import dpkt
 import pytest
@@ -17,13 +17,14 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pykafkaevt import SKIP, EmbeddedBroker, EventTemplate, dumps
 from pykafkaevt.capture import Datagram, read_capture
-from pykafkaevt.cli.call_order import FIELDS, CallOrder, renamed
+from pykafkaevt.cli.call_order import CALL_ID, CallOrder, renamed
 from pykafkaevt.cli.check import names_a_broker_id
 from pykafkaevt.cli.commands import NAMES, commands
 from pykafkaevt.cli.demo import message_rows
 from pykafkaevt.cli.display import printable
 from pykafkaevt.cli.publish import CHUNK, read_lines
 from pykafkaevt.cli.tail import json_line, text_line
+from pykafkaevt.sip.message import SIP_FIELDS
 
 PATIENCE = 20  # seconds for what takes milliseconds
 
@@ -89,6 +90,13 @@ def test_the_help_lists_the_commands():
         (["check", "kafka:h/t?g.nonsense=1"], 'g.nonsense: No such configuration property: "nonsense"'),
         (["check", "kafka:h/t?g.linger.ms=x"], "g.linger.ms: "),
         (["check", "kafka:h/t", "--timeout", "0"], "--timeout"),
+        (["check", "kafka:h/t?g.transactional.id=x"], "g.transactional.id: there are no transactions"),
+        (["check", "kafka:h/t?g.delivery.report.only.error=true"], "g.delivery.report.only.error: every record"),
+        (["check", "kafka:h/t?g.log.queue=true"], "g.log.queue: "),
+        (["check", "kafka:h/t?g.enabled_events=1"], "g.enabled_events: "),
+        (["check", "kafka:h/t?g.sasl.mechanism=OAUTHBEARER"], "g.sasl.mechanism: OAUTHBEARER needs"),
+        (["check", "kafka:h/t?g.enable.idempotence=true&g.acks=1"], "g.acks: g.enable.idempotence=true needs acks=all"),
+        (["check", "[k1]kafka:h/t?g.enable.idempotence=true&t.acks=1"], "t.acks: g.enable.idempotence=true needs"),
         (["publish"], "Missing argument 'SOCKET'"),
         (["publish", "kafka:h/"], "Invalid value for 'SOCKET': missing topic"),
         (["publish", "kafka:h/t", "a", "--file", "/dev/null"], "give values or --file, not both"),
@@ -334,6 +342,78 @@ def test_publish_delivers_what_it_accepted_before_ctrl_c(embedded, topic):
         assert process.wait(PATIENCE) == 1
         assert process.stdout.read() == b"queued 2, delivered 2, failed 0\n"
         assert process.stderr.read() == b"Error: interrupted: nothing more was read\n"
+
+
+def test_publish_does_not_wait_for_a_broker_that_is_away_after_ctrl_c(closed_port):
+    socket_text = f"kafka:127.0.0.1:{closed_port}/t?g.log_level=0"
+    with started("publish", socket_text, stdin=subprocess.PIPE, text=True) as process:
+        process.stdin.write("a\nb\n")
+        process.stdin.flush()
+        wait_for_threads(process.pid, 3)
+        sleep(0.5)
+        assert interrupted(process) == 1
+        assert process.stdout.read() == "queued 2, delivered 0, failed 0\n  2 without an acknowledgement\n"
+        assert process.stderr.read().endswith("Error: interrupted: nothing more was read\n")
+
+
+# Ctrl-C
+
+
+def interrupted(process):
+    """The exit code after Ctrl-C, which must come soon."""
+    process.send_signal(signal.SIGINT)
+    begin = monotonic()
+    code = process.wait(PATIENCE)
+    assert monotonic() - begin < 2.5
+    return code
+
+
+def wait_for_threads(pid, count):
+    """Until the process has so many threads: librdkafka's, or that of a question to the brokers."""
+    end = monotonic() + PATIENCE
+    while len(os.listdir(f"/proc/{pid}/task")) < count:
+        assert monotonic() < end
+        sleep(0.02)
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: /proc tells the threads")
+@pytest.mark.parametrize(
+    "arguments",
+    [["tail", "{}"], ["tail", "{}", "--from", "beginning"], ["check", "--connect", "{}"], ["demo", "--socket", "{}"]],
+    ids=lambda arguments: "-".join(arguments).replace("-{}", ""),
+)
+def test_ctrl_c_ends_a_command_that_waits_for_a_broker_that_is_away(arguments, closed_port):
+    socket_text = f"kafka:127.0.0.1:{closed_port}/t?g.log_level=0"
+    with started(*(argument.format(socket_text) for argument in arguments), text=True) as process:
+        wait_for_threads(process.pid, 4)
+        sleep(0.3)
+        assert interrupted(process) == 1
+        assert process.stderr.read().splitlines()[-1] == "Error: interrupted"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: /proc tells the children")
+@pytest.mark.parametrize("whole_group", [False, True], ids=["process", "terminal"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_a_bench_and_its_workers(processes, whole_group):
+    command = ("bench", "--num-records", "1000000000", "--processes", str(processes), "--warmup", "1000")
+    with started(*command, text=True, start_new_session=True) as process:
+        end = monotonic() + PATIENCE
+        while len(children_of(process.pid)) < processes and monotonic() < end:
+            sleep(0.05)
+        workers = children_of(process.pid)
+        assert len(workers) == processes
+        for worker in workers:
+            wait_for_threads(worker, 4)
+        if whole_group:
+            os.killpg(process.pid, signal.SIGINT)
+        assert interrupted(process) == 1
+        assert process.stderr.read() == "Error: interrupted\n"
+        assert not any(os.path.exists(f"/proc/{worker}") for worker in workers)
 
 
 # tail
@@ -584,26 +664,27 @@ def test_what_cannot_be_read_as_a_capture_is_a_value_error(file):
 def test_the_shipped_capture_is_150_calls_of_six_messages():
     calls = {}
     for row in message_rows():
-        values = dict(zip(FIELDS, row, strict=True))
+        values = dict(zip(SIP_FIELDS, row, strict=True))
         calls.setdefault(values["callid"], []).append(values)
     assert len(calls) == 150
     for messages in calls.values():
         kinds = [m["method"] if m["status"] is SKIP else m["status"] for m in messages]
         assert kinds == ["INVITE", 180, 200, "ACK", "BYE", 200]
-        assert [m["cseq"] for m in messages] == ["1 INVITE"] * 3 + ["1 ACK"] + ["2 BYE"] * 2
+        assert [m["cseq"] for m in messages] == [1, 1, 1, 1, 2, 2]
+        assert [m["cseq_method"] for m in messages] == ["INVITE"] * 3 + ["ACK"] + ["BYE"] * 2
         assert all(m["from_uri"] == "sip:sipp@127.0.0.1:5071" for m in messages)
         assert [m["src_port"] for m in messages] == [5071, 5070, 5070, 5071, 5071, 5070]
         assert [m["time"] for m in messages] == sorted(m["time"] for m in messages)
 
 
-TEMPLATE = EventTemplate("E", FIELDS)
-ROWS = [(*[SKIP, 200, call], *[number] * 9) for number in range(3) for call in ("a", "b")]
+TEMPLATE = EventTemplate("E", SIP_FIELDS)
+ROWS = [(SKIP, 200, "OK", call, *[number] * (len(SIP_FIELDS) - 4)) for number in range(3) for call in ("a", "b")]
 
 
 def sent(suffix):
     """The records of one pass as (partition, key, value): call a in partition 0, call b in partition 1."""
     rows = [renamed(row, suffix) for row in ROWS]
-    return [(int(row[2].startswith("b")), row[2].encode(), TEMPLATE.dumps(*row)) for row in rows]
+    return [(int(row[CALL_ID].startswith("b")), row[CALL_ID].encode(), TEMPLATE.dumps(*row)) for row in rows]
 
 
 def swapped(records, i, j):
@@ -650,7 +731,7 @@ def test_demo_checks_all_it_sent_when_nothing_was_dropped():
     assert result.exit_code == 0, result.output
     assert "\nacks     2,700\nfailed   0\n" in result.stdout
     assert result.stdout.endswith("one partition and in order: 450 of 450.\n")
-    assert result.stdout.count('"method":"E_SIP_MESSAGE"') == 6
+    assert result.stdout.count('"method":"E_SIP"') == 6
 
 
 def test_demo_says_what_the_embedded_broker_dropped():

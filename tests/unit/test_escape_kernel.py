@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pykafkaevt.jsonrpc import template
+from pykafkaevt.jsonrpc.values import simd
 
 SECONDS = 120
 
@@ -27,7 +27,7 @@ def run(program):
 
 
 def test_escaping_utf8_and_integers_as_the_package_is_built(compile_c):
-    assert run(compile_c("escape")) == template.simd()
+    assert run(compile_c("escape")) == simd()
 
 
 def test_escaping_utf8_and_integers_without_vector_instructions(compile_c):
@@ -36,7 +36,7 @@ def test_escaping_utf8_and_integers_without_vector_instructions(compile_c):
 
 def test_vector_instructions_are_used_where_the_processor_has_them():
     expected = {"x86_64": "sse2", "AMD64": "sse2", "aarch64": "neon", "arm64": "neon"}
-    assert template.simd() == expected.get(platform.machine(), "scalar")
+    assert simd() == expected.get(platform.machine(), "scalar")
 
 
 def test_counters_and_histogram(compile_c):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pykafkaevt.sip.hep import HepSplitter, hep_to_event
+from pykafkaevt.sip.hep import hep_to_event
+from pykafkaevt.sip.hep_stream import HepSplitter
 
 INVITE = (
     b"INVITE sip:bob@biloxi.com SIP/2.0\r\n"

@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pykafkaevt import dumps
-from pykafkaevt.jsonrpc.scan import Splitter, scan_event
+from pykafkaevt.jsonrpc.scan import scan_event
+from pykafkaevt.jsonrpc.stream import Splitter
 
 DEPTH = 128
 KEYS = ("callid", "call_id", "Call-ID")

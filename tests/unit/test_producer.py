@@ -650,14 +650,15 @@ def test_a_full_queue_in_the_middle_of_a_large_batch_queues_nothing_twice(kafka_
 def test_a_caller_lets_the_reports_catch_up_but_does_not_wait_for_a_broker_that_is_away(kafka_embedded):
     kafka_embedded.create_topic("t", 1)
     socket = f"kafka:{kafka_embedded.bootstrap_servers}/t?g.enable.idempotence=false&g.log_level=0&g.linger.ms=0"
-    with Producer(socket, pace=0) as producer:
+    with Producer(socket, pace=1) as producer:
         producer.publish(b"warm")
         producer.flush()
         kafka_embedded.set_rtt_ms(1, 5)
         lasted = []
         for _ in range(5):
+            producer.publish(b"as many as the pace")
             started = time.monotonic()
-            producer.publish(b"one more than the pace, so the call lasts until its report, or 10 ms")
+            producer.publish(b"one more than the pace, so the call lasts until a report, or 10 ms")
             lasted.append(time.monotonic() - started)
             producer.flush()
         assert max(lasted) > 0.004

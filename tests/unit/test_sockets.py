@@ -556,3 +556,79 @@ def test_error_never_holds_a_secret_whatever_surrounds_it(before, start, end, af
         for parse in (parse_socket, parse_broker_id):
             error = error_of(parse, text)
             assert SECRET not in (f"{error} {error!r} {pickle.dumps(error)}" if error else repr(parse(text)))
+
+
+# with_properties
+
+
+BASE = "kafka:h:9092/t?g.linger.ms=5&g.acks=all&t.request.required.acks=1&key=callid"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, BASE),
+        ({"global_properties": {"acks": "1"}}, BASE.replace("g.acks=all", "g.acks=1")),
+        ({"global_properties": {"acks": None, "none": None}}, BASE.replace("&g.acks=all", "")),
+        ({"global_properties": {"a": "x&g.b=%41 é"}}, BASE.replace("&t.", "&g.a=x%26g.b%3D%2541 é&t.")),
+        ({"topic_properties": {"a": ""}}, BASE.replace("&key", "&t.a=&key")),
+        ({"brokers": "a:1, [::1]"}, BASE.replace("h:9092", "a:1,[::1]")),
+        ({"brokers": ["a:1", "b"]}, BASE.replace("h:9092", "a:1,b")),
+        ({"topic": "other"}, BASE.replace("/t?", "/other?")),
+        ({"key": None}, BASE.replace("&key=callid", "")),
+        ({"key": "callid"}, BASE),
+    ],
+)
+def test_properties_brokers_topic_and_key_are_changed(changes, expected):
+    socket = parse_socket(BASE)
+    changed = socket.with_properties(**changes)
+    assert changed.to_text(secrets=True) == expected
+    assert changed == parse_socket(changed.to_text(secrets=True))
+    assert socket.to_text() == BASE
+
+
+def test_a_socket_without_properties_gets_some():
+    socket = parse_socket("embedded/t").with_properties({"a": "1"}, {"b": "2"}, key="callid")
+    assert socket.to_text() == "kafka:embedded/t?g.a=1&t.b=2&key=callid"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "shown"),
+    [
+        ({"global_properties": {"": "1"}}, "missing property name", "g.=1"),
+        ({"global_properties": {"a b": "1"}}, "white space in a property name", "g.a b=1"),
+        ({"global_properties": {"a=1&g.b": "2"}}, "unexpected '='", "g.a=1&g.b=2"),
+        ({"topic_properties": {"a&t.b": "2"}}, "unexpected '&'", "t.a&t.b=2"),
+        ({"global_properties": {"a": "1\n"}}, "control character", "g.a=1?"),
+        ({"global_properties": {"a": "\ud800"}}, "lone surrogate", "g.a=?"),
+        ({"global_properties": {"bootstrap.servers": "h"}}, "brokers are given before the '/'", "g.bootstrap.servers="),
+        ({"key": "other"}, "unsupported key value", "key=other"),
+        ({"brokers": []}, "missing brokers", "kafka:/t"),
+        ({"brokers": "h:0"}, "port out of range", "kafka:h:0/t"),
+        ({"brokers": "h/t?g.a=1&t.b=x"}, "unexpected '?' in brokers or topic", ""),
+        ({"topic": "t?g.a=1"}, "unexpected '?' in brokers or topic", ""),
+        ({"topic": ""}, "missing topic", "kafka:h:9092/"),
+        ({"topic": "a/b"}, "unexpected '/'", "kafka:h:9092/a/b"),
+    ],
+)
+def test_what_no_text_may_have_is_a_socket_error_that_shows_the_place(changes, reason, shown):
+    with pytest.raises(SocketError) as caught:
+        parse_socket(BASE).with_properties(**changes)
+    assert caught.value.reason == reason
+    assert shown in str(caught.value)
+
+
+def test_the_error_of_a_secret_property_does_not_show_its_value():
+    with pytest.raises(SocketError) as caught:
+        parse_socket("h/t").with_properties({"sasl.password": f"{SECRET}\n"})
+    assert SECRET not in str(caught.value)
+    assert "g.sasl.password=***" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"global_properties": {"a": 1}}, {"topic_properties": {1: "a"}}, {"topic": 1}, {"key": 1}, {"brokers": [1]}],
+)
+def test_names_and_values_must_be_str(changes):
+    with pytest.raises(TypeError, match="is a str, not int"):
+        parse_socket(BASE).with_properties(**changes)

@@ -47,7 +47,7 @@ typedef struct options {
 /* Written by the report thread; read by the producing one. */
 typedef struct reports {
     rd_kafka_queue_t *queue;
-    room room; /* signalled after each event */
+    event_count released; /* signalled after each event */
     counter delivered, failed;
     counter error;     /* the last one's code, of either thread */
     histogram latency; /* us */
@@ -183,7 +183,7 @@ static void take_reports(reports *r, rd_kafka_event_t *event) {
     api.event_destroy(event); /* which gives the queue its room back */
     counter_add(&r->delivered, delivered);
     counter_add(&r->failed, failed);
-    room_signal(&r->room);
+    event_count_signal(&r->released);
 }
 
 static void *serve(void *argument) {
@@ -212,10 +212,10 @@ static void *serve(void *argument) {
 static bool all_reported(run *r, uint64_t count, int ms) {
     api.flush(r->rk, ms);
     for (int tries = 0; tries < 2; tries++) {
-        uint64_t seen = room_sequence(&r->reports.room);
+        uint64_t seen = event_count_sequence(&r->reports.released);
         if (counter_get(&r->reports.delivered) + counter_get(&r->reports.failed) == count)
             return true;
-        room_wait(&r->reports.room, seen, WAIT_MS);
+        event_count_wait(&r->reports.released, seen, WAIT_MS * 1000);
     }
     return false;
 }
@@ -241,7 +241,7 @@ static void produce_each(run *r, uint64_t first, uint64_t end) {
     for (uint64_t n = first; n < end; n++) {
         void *opaque = (void *)(intptr_t)due(r, n);
         for (;;) {
-            uint64_t seen = room_sequence(&r->reports.room);
+            uint64_t seen = event_count_sequence(&r->reports.released);
             if (!api.produce(r->topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, r->payload, size, key(r, n),
                              key_size, opaque))
                 break;
@@ -250,7 +250,7 @@ static void produce_each(run *r, uint64_t first, uint64_t end) {
                 refuse(r, error);
                 break;
             }
-            room_wait(&r->reports.room, seen, WAIT_MS);
+            event_count_wait(&r->reports.released, seen, WAIT_MS * 1000);
         }
     }
 }
@@ -268,7 +268,7 @@ static void produce_batches(run *r, uint64_t first, uint64_t end) {
                 ._private = (void *)(intptr_t)due(r, first),
             };
         while (count) {
-            uint64_t seen = room_sequence(&r->reports.room);
+            uint64_t seen = event_count_sequence(&r->reports.released);
             int left = 0;
             if (api.produce_batch(r->topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, m, count) < count) {
                 for (int i = 0; i < count; i++) {
@@ -279,7 +279,7 @@ static void produce_batches(run *r, uint64_t first, uint64_t end) {
                 }
             }
             if ((count = left))
-                room_wait(&r->reports.room, seen, WAIT_MS);
+                event_count_wait(&r->reports.released, seen, WAIT_MS * 1000);
         }
     }
 }
@@ -379,7 +379,7 @@ static void open_client(run *r, const char *bootstrap) {
     if (!r->topic)
         fail(USAGE, "topic %s: %s", r->o.topic, api.err2str(api.last_error()));
     r->reports.queue = api.queue_get_main(r->rk);
-    room_init(&r->reports.room);
+    event_count_init(&r->reports.released);
 }
 
 static double cpu_us(const struct rusage *u) {

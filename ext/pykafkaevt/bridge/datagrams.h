@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/sock_diag.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ enum {
     DATAGRAMS = 256,             /* received at once */
     DATAGRAM_SIZE = 65536,       /* bytes of one at most: UDP's limit; a longer one of a unix socket is cut */
     DATAGRAM_STRIDE = 65536 + 192, /* apart in memory: no power of two, or all would share the same cache sets */
-    SOURCE_SIZE = 128,
+    SOURCE_SIZE = 128,           /* bytes of a sender's text, with its end */
 };
 
 typedef struct Datagrams {
@@ -85,18 +86,22 @@ static inline uint32_t datagrams_drops_now(int fd, uint32_t before) {
     return before;
 }
 
-/* The sender of datagram i as text: host:port, [host]:port, a unix socket's path, or "unix". */
-static inline void datagrams_source(Datagrams *d, int i, char text[SOURCE_SIZE]) {
-    struct sockaddr_storage *sender = &d->senders[i];
+/* The sender of a datagram as text: host:port, [host]:port, a unix socket's path, or "unix" when it has none. */
+static inline void datagrams_source(const struct msghdr *header, char text[SOURCE_SIZE]) {
+    const struct sockaddr_storage *sender = header->msg_name;
+    const size_t before_path = offsetof(struct sockaddr_un, sun_path);
     char host[INET6_ADDRSTRLEN] = "";
-    if (sender->ss_family == AF_INET && d->headers[i].msg_hdr.msg_namelen) {
-        struct sockaddr_in *in = (struct sockaddr_in *)sender;
+    if (header->msg_namelen && sender->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)sender;
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
         snprintf(text, SOURCE_SIZE, "%s:%u", host, ntohs(in->sin_port));
-    } else if (sender->ss_family == AF_INET6 && d->headers[i].msg_hdr.msg_namelen) {
-        struct sockaddr_in6 *in = (struct sockaddr_in6 *)sender;
-        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof(host));
-        snprintf(text, SOURCE_SIZE, "[%s]:%u", host, ntohs(in->sin6_port));
+    } else if (header->msg_namelen && sender->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)sender;
+        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+        snprintf(text, SOURCE_SIZE, "[%s]:%u", host, ntohs(in6->sin6_port));
+    } else if (header->msg_namelen > before_path && ((const struct sockaddr_un *)sender)->sun_path[0]) {
+        const struct sockaddr_un *un = (const struct sockaddr_un *)sender;
+        snprintf(text, SOURCE_SIZE, "%.*s", (int)(header->msg_namelen - before_path), un->sun_path);
     } else {
         snprintf(text, SOURCE_SIZE, "unix");
     }

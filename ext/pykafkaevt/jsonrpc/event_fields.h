@@ -1,9 +1,10 @@
-/* The fields of an event whose values are what most are: text that has UTF-8 at hand, and 64-bit integers. */
+/* The fields of an event whose values are what most are: text that has UTF-8 at hand, 64-bit integers,
+ * None, True and False. */
 #ifndef PYKAFKAEVT_EVENT_FIELDS_H
 #define PYKAFKAEVT_EVENT_FIELDS_H
 
 #include "json_number.h"
-#include "python_int.h"
+#include "python_scalars.h"
 #include "unicode_escape.h"
 
 #define FIELD_COPIED 32 /* bytes copied at once of a template's text: two vectors */
@@ -13,7 +14,7 @@ typedef struct Prefix {
     size_t length; /* bytes, with the quote that only a string's value has */
 } Prefix;
 
-/* Copies short text with room behind both: fixed sizes are vector moves; what is too much is written over. */
+/* Copies short text, in whole vectors: FIELD_COPIED bytes behind the end of both are touched too. */
 static inline void copy_padded(char *dst, const char *text, size_t length) {
     size_t done = FIELD_COPIED;
     memcpy(dst, text, FIELD_COPIED);
@@ -28,11 +29,11 @@ static inline char *fields_write(char *dst, const char *limit, const char *text,
     Py_ssize_t i = *at;
     for (; i < count; i++) {
         PyObject *value = values[i];
-        size_t length = prefixes[i].length, room = (size_t)(limit - dst);
+        size_t length = prefixes[i].length, left = (size_t)(limit - dst);
         if (PyUnicode_CheckExact(value)) {
             Py_ssize_t n;
             const char *utf8 = unicode_utf8(value, &n);
-            if (!utf8 || room < length + FIELD_COPIED + JSON_ROOM(n) + 1)
+            if (!utf8 || left < length + FIELD_COPIED + JSON_ESCAPED_MAX(n) + 1)
                 break;
             copy_padded(dst, text + prefixes[i].at, length);
             dst = json_escape(dst + length, utf8, (size_t)n);
@@ -40,10 +41,15 @@ static inline char *fields_write(char *dst, const char *limit, const char *text,
         } else if (PyLong_CheckExact(value)) {
             int overflow;
             long long number = int_value(value, &overflow);
-            if (overflow || room < length + FIELD_COPIED + JSON_INT_ROOM)
+            if (overflow || left < length + FIELD_COPIED + JSON_INT_BYTES)
                 break;
             copy_padded(dst, text + prefixes[i].at, length - 1);
             dst = json_int(dst + length - 1, number);
+        } else if (value == Py_None || value == Py_True || value == Py_False) {
+            if (left < length + FIELD_COPIED + JSON_WORD_BYTES)
+                break;
+            copy_padded(dst, text + prefixes[i].at, length - 1);
+            dst = json_word(dst + length - 1, value);
         } else if (value != skip) {
             break;
         }

@@ -1,4 +1,4 @@
-/* Escaping of JSON strings (RFC 8259 section 7), into room the caller has reserved.
+/* Escaping of JSON strings (RFC 8259 section 7), into memory that the caller has reserved.
  * Short escapes \b \t \n \f \r \" \\; other bytes below 0x20 as \u00xx in lower case; all else as it is. */
 #ifndef PYKAFKAEVT_JSON_ESCAPE_H
 #define PYKAFKAEVT_JSON_ESCAPE_H
@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Room json_escape may touch for n bytes of input: six for one, and whole vectors are stored at the end. */
-#define JSON_ROOM(n) (6 * (size_t)(n) + 32)
+/* Bytes that json_escape may touch for n bytes of input: six for one, and whole vectors are stored at the end. */
+#define JSON_ESCAPED_MAX(n) (6 * (size_t)(n) + 32)
 
 /* 0: as it is; 'u': \u00xx; otherwise the letter behind the backslash. */
 static const char json_short[256] = {
@@ -124,7 +124,7 @@ static inline char *json_clean(char *dst, const char *src, size_t n) {
     return NULL;
 }
 
-/* Writes the n bytes of valid UTF-8 at src, escaped; needs JSON_ROOM(n); returns the end of what it wrote.
+/* Writes the n bytes of valid UTF-8 at src, escaped; needs JSON_ESCAPED_MAX(n); returns the end of what it wrote.
  * Never reads outside [src, src + n). */
 static inline char *json_escape(char *dst, const char *src, size_t n) {
     const char *end = src + n;

@@ -1,4 +1,4 @@
-/* Decimal integers, two digits at a time, into JSON_UINT_ROOM or JSON_INT_ROOM bytes the caller has reserved. */
+/* Decimal integers, two digits at a time, into JSON_UINT_BYTES or JSON_INT_BYTES bytes that the caller has reserved. */
 #ifndef PYKAFKAEVT_JSON_NUMBER_H
 #define PYKAFKAEVT_JSON_NUMBER_H
 
@@ -53,7 +53,7 @@ static inline char *json_small(char *dst, uint32_t value) {
     return dst + 4;
 }
 
-#define JSON_UINT_ROOM 20
+#define JSON_UINT_BYTES 20
 static inline char *json_uint(char *dst, uint64_t value) {
     if (value < 100000000u)
         return json_small(dst, (uint32_t)value);
@@ -69,7 +69,7 @@ static inline char *json_uint(char *dst, uint64_t value) {
     return dst + 8;
 }
 
-#define JSON_INT_ROOM (JSON_UINT_ROOM + 1)
+#define JSON_INT_BYTES (JSON_UINT_BYTES + 1)
 static inline char *json_int(char *dst, long long value) {
     if (value >= 0)
         return json_uint(dst, (uint64_t)value);

@@ -88,7 +88,7 @@ typedef struct {
     uint64_t seen;
 } JsonWanted;
 
-static inline void json_take(JsonWanted *wanted, JsonSlice name, JsonSlice value, JsonEvent *event) {
+static inline void json_match(JsonWanted *wanted, JsonSlice name, JsonSlice value, JsonEvent *event) {
     for (size_t i = 0; i < wanted->n_keys; i++) {
         if ((wanted->seen >> i & 1) || !json_is(name, wanted->keys[i].name, wanted->keys[i].size))
             continue;
@@ -103,17 +103,17 @@ static inline void json_take(JsonWanted *wanted, JsonSlice name, JsonSlice value
 }
 
 /* The members of an object behind its opening brace, inside `depth` arrays and objects, itself included. */
-static inline int json_take_members(JsonText *text, size_t depth, JsonWanted *wanted, JsonEvent *event) {
+static inline int json_match_members(JsonText *text, size_t depth, JsonWanted *wanted, JsonEvent *event) {
     JsonSlice name, value;
     for (int reason, first = 1;; first = 0) {
         if ((reason = json_member(text, first, &name)) || !name.kind || (reason = json_value(text, depth, &value)))
             return reason;
-        json_take(wanted, name, value, event);
+        json_match(wanted, name, value, event);
     }
 }
 
 /* The members of a notification or request: method, id and what is wanted of params. */
-static inline int json_take_event(JsonText *text, JsonWanted *wanted, JsonEvent *event) {
+static inline int json_match_event(JsonText *text, JsonWanted *wanted, JsonEvent *event) {
     JsonSlice name, value;
     int has_params = 0;
     for (int reason, first = 1;; first = 0) {
@@ -123,7 +123,7 @@ static inline int json_take_event(JsonText *text, JsonWanted *wanted, JsonEvent 
             has_params = 1;
             if (json_peek(text) == '{') {
                 text->at++;
-                if ((reason = json_take_members(text, 2, wanted, event)))
+                if ((reason = json_match_members(text, 2, wanted, event)))
                     return reason;
                 continue;
             }
@@ -162,7 +162,7 @@ static inline int json_event_scan(const char *data, size_t size, int plain, cons
         reason = json_value(&text, 0, &ignored);
     } else {
         text.at++;
-        reason = plain ? json_take_members(&text, 1, &wanted, event) : json_take_event(&text, &wanted, event);
+        reason = plain ? json_match_members(&text, 1, &wanted, event) : json_match_event(&text, &wanted, event);
     }
     if (reason)
         return reason;

@@ -17,18 +17,9 @@ cdef class EventTemplate:
     cdef size_t head          # bytes of {"jsonrpc":"2.0","method":"…","params":
     cdef Prefix* prefixes     # owned, `count` of them
 
-    # Appends the notification to the buffer. `values` are borrowed, `count` of them (else SerializeError).
+    # Appends the notification to the buffer. `values` are borrowed, `count` of them (else SerializeError). A value's
+    # own code may run meanwhile: the caller keeps the values in a tuple, or where else no code can change them.
     cdef int write(self, Buffer* b, PyObject** values, Py_ssize_t n, int policy) except -1
-
-cdef int invalid_policy(object name) except -1
-
-# The text as UTF-8, where it is not ASCII.
-cdef bytes utf8_of(object text, int policy)
-
-# Appends the notification of an event that has no template; params as those of dumps().
-cdef int write_notification(Buffer* b, str method, object params, object params_pairs, int policy) except -1
-
-cdef str checked_method(object method)
 
 # A row of values as a tuple; SerializeTypeError when it is neither tuple nor list.
 cdef tuple row_of(object row)

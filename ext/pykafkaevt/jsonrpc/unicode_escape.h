@@ -19,7 +19,7 @@ static inline const char *unicode_utf8(PyObject *text, Py_ssize_t *n) {
     return ((PyCompactUnicodeObject *)text)->utf8;
 }
 
-/* Writes the characters of `text` as UTF-8, escaped for JSON when `escape`; needs JSON_ROOM(length).
+/* Writes the characters of `text` as UTF-8, escaped for JSON when `escape`; needs JSON_ESCAPED_MAX(length).
  * Returns the end, or NULL with the index of a lone surrogate in *bad under INVALID_STRICT. */
 static inline char *unicode_write(char *dst, PyObject *text, int escape, int invalid, Py_ssize_t *bad) {
     int kind = (int)PyUnicode_KIND(text);
@@ -47,7 +47,7 @@ static inline char *unicode_write(char *dst, PyObject *text, int escape, int inv
     return dst;
 }
 
-/* Writes n bytes that should be UTF-8, escaped for JSON; needs JSON_ROOM(n).
+/* Writes n bytes that should be UTF-8, escaped for JSON; needs JSON_ESCAPED_MAX(n).
  * Returns the end, or NULL with the offset of the first invalid byte in *bad under INVALID_STRICT. */
 static inline char *bytes_write(char *dst, const char *src, size_t n, int invalid, Py_ssize_t *bad) {
     const char *start = src, *end = src + n;

@@ -8,15 +8,11 @@ cdef enum:
     BATCH = 512             # records serialized and queued together
     BATCH_BYTES = 1 << 18   # … or as many bytes of payload
 
-# What a call works with: taken for its length from a list shared by all producers, so that it stays in the cache.
-cdef struct Scratch:
-    Buffer buffer
-    rd_kafka_message_t messages[BATCH]
-    long long timestamps_ms[BATCH]
-    Scratch* next
-
-cdef Scratch* scratch_take() except NULL
-cdef void scratch_give(Scratch* taken) noexcept
+# The records of a call at hand, on its stack.
+cdef struct Batch:
+    Buffer* buffer           # acquired by the call
+    rd_kafka_message_t[BATCH] messages
+    long long[BATCH] timestamps_ms
 
 # where a key's or value's bytes lie; the object returned keeps them there
 cdef object text_of(object text, int policy, const void** data, size_t* length)
@@ -53,8 +49,14 @@ cdef class Records:
 
     cdef bint next_chunk(self) except -1
     cdef int hold(self, object given, object used) except -1
-    cdef int write(self, Buffer* b, object row) except -1
+    cdef object write(self, Buffer* b, object row)
     # messages 0 to the returned number are the next records; 0 at the end. Queue them before the next call
-    cdef Py_ssize_t fill(self, Scratch* scratch) noexcept
-    # raises what stopped it, telling that `queued` records were queued
+    cdef Py_ssize_t fill(self, Batch* batch) noexcept
+    # raises what stopped it, with `.queued` and `.position`
     cdef int check(self, Py_ssize_t queued) except -1
+
+# The exception of a batch call: records it queued, and the index of the first row it did not handle.
+cdef object placed(object error, Py_ssize_t queued, Py_ssize_t position)
+
+# Unix time in ms; ValueError below 0, TypeError for no int.
+cdef long long checked_timestamp(object timestamp_ms) except -1

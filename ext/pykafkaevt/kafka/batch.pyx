@@ -6,10 +6,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdlib cimport calloc
 
-from pykafkaevt.jsonrpc.buffer cimport Buffer, buffer_reset
-from pykafkaevt.jsonrpc.template cimport EventTemplate, located, row_of, utf8_of, write_notification
+from pykafkaevt.jsonrpc.buffer cimport Buffer
+from pykafkaevt.jsonrpc.template cimport EventTemplate, located, row_of
+from pykafkaevt.jsonrpc.values cimport utf8_of, write_notification
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
 
 from pykafkaevt.errors import SerializeError, SerializeTypeError
@@ -23,27 +23,6 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object)
     PyObject** PySequence_Fast_ITEMS(object)
     PyObject* Py_None
-
-cdef Scratch* scratches = NULL
-
-
-cdef Scratch* scratch_take() except NULL:
-    global scratches
-    cdef Scratch* taken = scratches
-    if taken != NULL:
-        scratches = taken.next
-        return taken
-    taken = <Scratch*> calloc(1, sizeof(Scratch))
-    if taken == NULL:
-        raise MemoryError()
-    return taken
-
-
-cdef void scratch_give(Scratch* taken) noexcept:
-    global scratches
-    buffer_reset(&taken.buffer)
-    taken.next = scratches
-    scratches = taken
 
 
 cdef object text_of(object text, int policy, const void** data, size_t* length):
@@ -105,7 +84,8 @@ cdef class Records:
     """See _records.pxd. ValueError for lists of different lengths, before anything is made."""
 
     def __cinit__(
-        self, EventTemplate template, str method, rows, key_field, keys, timestamps_ms, bint tagged, opaques, int policy
+        self, rows, *, int policy, EventTemplate template=None, str method=None, key_field=None, keys=None,
+        timestamps_ms=None, bint tagged=False, opaques=None
     ):
         self.template = template
         self.method = method
@@ -146,15 +126,18 @@ cdef class Records:
         self.rows = tuple(items)
         return n != 0
 
-    cdef int write(self, Buffer* b, object row) except -1:
+    cdef object write(self, Buffer* b, object row):
+        """Serialize a row; as a tuple where it is one of values, for a value's own code may change a list."""
         if self.template is None or self.method is not None and isinstance(row, dict):
-            return write_notification(b, self.method, row, None, self.policy)
+            write_notification(b, self.method, row, None, self.policy)
+            return row
         if not PyTuple_CheckExact(row):
             row = row_of(row)
-        return self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
+        self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
+        return row
 
-    cdef Py_ssize_t fill(self, Scratch* scratch) noexcept:
-        cdef Buffer* b = &scratch.buffer
+    cdef Py_ssize_t fill(self, Batch* batch) noexcept:
+        cdef Buffer* b = batch.buffer
         cdef rd_kafka_message_t* m
         cdef Py_ssize_t i, n = 0
         cdef const void* data
@@ -169,13 +152,10 @@ cdef class Records:
                 self.next_chunk()
             while self.at < PyTuple_GET_SIZE(self.rows) and b.used < BATCH_BYTES:
                 row = <object> PyTuple_GET_ITEM(self.rows, self.at)
-                m = &scratch.messages[n]
+                m = &batch.messages[n]
                 if serialized:
                     at = b.used
-                    if self.template is not None and PyTuple_CheckExact(row):
-                        self.template.write(b, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
-                    else:
-                        self.write(b, row)
+                    row = self.write(b, row)
                     # the buffer may still move: its place stands in for the address
                     m.payload = <void*> at
                     m.len = b.used - at
@@ -190,13 +170,13 @@ cdef class Records:
                     if not PyUnicode_CheckExact(key):
                         key = key_of_field(key, self.policy)
                         self.held.append(key)
-                    elif not PyTuple_CheckExact(row):
+                    elif row is not <object> PyTuple_GET_ITEM(self.rows, self.at):
                         self.held.append(key)
                     self.hold(key, text_of(key, self.policy, &key_data, &key_length))
                 m.key = <void*> key_data
                 m.key_len = key_length
                 if self.timestamps is not None:
-                    scratch.timestamps_ms[n] = <object> PyTuple_GET_ITEM(self.timestamps, self.at)
+                    batch.timestamps_ms[n] = checked_timestamp(<object> PyTuple_GET_ITEM(self.timestamps, self.at))
                 m._private = NULL
                 if self.tagged:
                     tag = None if self.opaques is None else <object> PyTuple_GET_ITEM(self.opaques, self.at)
@@ -210,11 +190,13 @@ cdef class Records:
                 n += 1
         except BaseException as error:
             self.failure = located(error, self.given + n)
+            # the messages before it point into them
+            self.held.append(self.rows)
             self.rows = ()
             self.at = 0
         if serialized:
             for i in range(n):
-                scratch.messages[i].payload = b.data + <size_t> scratch.messages[i].payload
+                batch.messages[i].payload = b.data + <size_t> batch.messages[i].payload
         self.given += n
         return n
 
@@ -227,6 +209,21 @@ cdef class Records:
     cdef int check(self, Py_ssize_t queued) except -1:
         if self.failure is None:
             return 0
-        if isinstance(self.failure, (SerializeError, SerializeTypeError)):
-            self.failure.queued = queued
-        raise self.failure
+        raise placed(self.failure, queued, self.given)
+
+
+cdef object placed(object error, Py_ssize_t queued, Py_ssize_t position):
+    """The exception of a batch call: records it queued, and the first row it did not handle."""
+    try:
+        error.queued = queued
+        error.position = position
+    except AttributeError:
+        pass  # an exception of the caller's iterable that takes no attributes
+    return error
+
+
+cdef long long checked_timestamp(object timestamp_ms) except -1:
+    cdef long long ms = timestamp_ms
+    if ms < 0:
+        raise ValueError(f"a timestamp is 0 or more ms since 1970, not {ms}")
+    return ms

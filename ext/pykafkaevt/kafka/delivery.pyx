@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Delivery reports: a batch of them as columns, and one of them."""
 
 import logging
@@ -10,13 +11,14 @@ from libc.stdint cimport int32_t, int64_t
 
 from pykafkaevt.kafka.library cimport delivery_error, table
 from pykafkaevt.kafka.librdkafka cimport (
-    RD_KAFKA_PARTITION_UA, rd_kafka_message_t, rdkafka_api,
+    RD_KAFKA_PARTITION_UA, RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_message_t, rdkafka_api,
 )
 
 cdef extern from "counters.h" nogil:
     int64_t monotonic_us()
 
 cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject*)
     void PyList_SET_ITEM_STOLEN "PyList_SET_ITEM"(object, Py_ssize_t, PyObject*)
 
 cdef const rdkafka_api* api = table()
@@ -108,17 +110,6 @@ cdef class DeliveryBatch:
         )
         return 0
 
-    cdef int detach(self) except -1:
-        """Copy what the batch shows from librdkafka's memory, which it gives up."""
-        cdef Py_ssize_t i
-        self.fill()
-        self.records = [
-            (text_of(self.messages[i].key, self.messages[i].key_len),
-             text_of(self.messages[i].payload, self.messages[i].len))
-            for i in range(self.count)
-        ]
-        return 0
-
     def __len__(self):
         return self.count
 
@@ -155,6 +146,9 @@ cdef class DeliveryBatch:
         cdef Py_ssize_t i
         cdef DeliveryReport report
         cdef dict errors = {0: None}
+        cdef tuple opaques = tuple(self.opaques)
+        if len(opaques) != self.count:
+            raise IndexError(f"opaques has {len(opaques)} items for {self.count} records")
         self.fill()
         codes, partitions, offsets, latencies = self.columns
         for i in range(self.count):
@@ -166,7 +160,7 @@ cdef class DeliveryBatch:
             report.partition = partitions[i]
             report.offset = offsets[i]
             report.latency_us = latencies[i]
-            report.opaque = self.opaques[i]
+            report.opaque = opaques[i]
             if self.messages != NULL:
                 report.key = text_of(self.messages[i].key, self.messages[i].key_len)
                 report.value = text_of(self.messages[i].payload, self.messages[i].len)
@@ -179,24 +173,40 @@ cdef class DeliveryBatch:
 
 
 cdef DeliveryBatch batch_of_messages(
-    const rd_kafka_message_t** messages, Py_ssize_t count, Py_ssize_t failed, int64_t taken_us
+    const rd_kafka_message_t** messages, Py_ssize_t count, int64_t taken_us
 ):
     cdef Py_ssize_t i
     cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
     batch.messages = messages
     batch.count = count
-    batch.failed = failed
     batch.taken_us = taken_us
     batch.opaques = PyList_New(count)
     for i in range(count):
+        batch.failed += messages[i].err != RD_KAFKA_RESP_ERR_NO_ERROR
         # the list takes over the reference that was given with the record
         PyList_SET_ITEM_STOLEN(batch.opaques, i, <PyObject*> messages[i]._private)
     return batch
 
 
-cdef DeliveryBatch batch_of_refused(list refused):
+cdef void detach_if_kept(DeliveryBatch batch) noexcept:
+    """Give up librdkafka's memory; what the batch shows is copied first when somebody keeps it."""
+    cdef Py_ssize_t i
+    if Py_REFCNT(<PyObject*> batch) > 1:
+        try:
+            batch.fill()
+            batch.records = [
+                (text_of(batch.messages[i].key, batch.messages[i].key_len),
+                 text_of(batch.messages[i].payload, batch.messages[i].len))
+                for i in range(batch.count)
+            ]
+        except MemoryError:
+            logger.critical("no memory to keep %d delivery reports", batch.count)
+    batch.messages = NULL
+
+
+cdef DeliveryBatch batch_of_rejected(list rejected):
     return batch_of_rows([
-        (code, RD_KAFKA_PARTITION_UA, OFFSET_INVALID, 0, key, value, opaque) for code, key, value, opaque in refused
+        (code, RD_KAFKA_PARTITION_UA, OFFSET_INVALID, 0, key, value, opaque) for code, key, value, opaque in rejected
     ])
 
 
@@ -204,6 +214,8 @@ def batch_of_rows(rows) -> DeliveryBatch:
     """A batch of (error code, partition, offset, latency in us, key, value, opaque) rows."""
     cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
     cdef list listed = list(rows)
+    if any(len(row) != 7 for row in listed):
+        raise ValueError("a row has 7 items")
     columns = list(zip(*listed)) or [()] * 7
     batch.count = len(listed)
     batch.failed = sum([code != 0 for code in columns[0]])

@@ -5,3 +5,6 @@ cdef const rdkafka_api* table() noexcept
 
 # the exception for a librdkafka error: retriable errors are those librdkafka documents as temporary
 cdef object delivery_error(rd_kafka_resp_err_t err, str doing)
+
+# a text of librdkafka's, "" for NULL
+cdef str text_of_error(const char* text)

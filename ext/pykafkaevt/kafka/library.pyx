@@ -67,12 +67,12 @@ def library_version() -> str:
 
 def error_text(int code) -> str:
     """librdkafka's text for an error code (rd_kafka_err2str)."""
-    return api.err2str(code).decode("utf-8", "replace")
+    return text_of_error(api.err2str(code))
 
 
 def error_name(int code) -> str:
     """librdkafka's short name for an error code, like _MSG_TIMED_OUT (rd_kafka_err2name)."""
-    return api.err2name(code).decode("utf-8", "replace")
+    return text_of_error(api.err2name(code))
 
 
 # What a later try of the same record may mend: librdkafka's _TRANSPORT, _MSG_TIMED_OUT, _ALL_BROKERS_DOWN, _TIMED_OUT,
@@ -82,6 +82,18 @@ cdef frozenset RETRIABLE = frozenset(
 )
 
 
+# What librdkafka's text for an error does not say: what to do.
+cdef dict ADVICE = {
+    31: "an idempotent producer needs IdempotentWrite on the cluster; g.enable.idempotence=false does without it",
+}
+
+
+cdef str text_of_error(const char* text):
+    return text.decode("utf-8", "replace") if text != NULL else ""
+
+
 cdef object delivery_error(rd_kafka_resp_err_t err, str doing):
     cdef str reason = error_text(err)
+    if err in ADVICE:
+        reason += f" ({ADVICE[err]})"
     return DeliveryError(err, f"{doing}: {reason}" if doing else reason, err in RETRIABLE)

@@ -24,6 +24,7 @@ cdef extern from "librdkafka_loader.h" nogil:
         RD_KAFKA_EVENT_STATS
         RD_KAFKA_PURGE_F_QUEUE
         RD_KAFKA_PURGE_F_INFLIGHT
+        RD_KAFKA_PURGE_F_NON_BLOCKING
         RD_KAFKA_VTYPE_RKT
         RD_KAFKA_VTYPE_PARTITION
         RD_KAFKA_VTYPE_VALUE
@@ -33,6 +34,9 @@ cdef extern from "librdkafka_loader.h" nogil:
         RD_KAFKA_VTYPE_TIMESTAMP
         RD_KAFKA_VTYPE_HEADER
         RD_KAFKA_RESP_ERR__QUEUE_FULL
+        RD_KAFKA_RESP_ERR__PURGE_QUEUE
+        RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+        RD_KAFKA_RESP_ERR__FATAL
         RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
         RD_KAFKA_RESP_ERR_NO_ERROR
 
@@ -85,6 +89,7 @@ cdef extern from "librdkafka_loader.h" nogil:
         const char *(*err2name)(rd_kafka_resp_err_t) noexcept nogil
         rd_kafka_resp_err_t (*last_error)() noexcept nogil
         rd_kafka_resp_err_t (*error_code)(const rd_kafka_error_t *) noexcept nogil
+        int (*error_is_fatal)(const rd_kafka_error_t *) noexcept nogil
         void (*error_destroy)(rd_kafka_error_t *) noexcept nogil
         rd_kafka_conf_t *(*conf_new)() noexcept nogil
         void (*conf_destroy)(rd_kafka_conf_t *) noexcept nogil

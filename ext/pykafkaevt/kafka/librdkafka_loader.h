@@ -30,6 +30,7 @@ enum {
     RD_KAFKA_EVENT_STATS = 0x40,
     RD_KAFKA_PURGE_F_QUEUE = 0x1,
     RD_KAFKA_PURGE_F_INFLIGHT = 0x2,
+    RD_KAFKA_PURGE_F_NON_BLOCKING = 0x4,
     RD_KAFKA_VTYPE_RKT = 2,
     RD_KAFKA_VTYPE_PARTITION = 3,
     RD_KAFKA_VTYPE_VALUE = 4,
@@ -40,6 +41,9 @@ enum {
     RD_KAFKA_VTYPE_HEADER = 9,
     RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN = -187,
     RD_KAFKA_RESP_ERR__QUEUE_FULL = -184,
+    RD_KAFKA_RESP_ERR__PURGE_QUEUE = -152,
+    RD_KAFKA_RESP_ERR__PURGE_INFLIGHT = -151,
+    RD_KAFKA_RESP_ERR__FATAL = -150,
     RD_KAFKA_RESP_ERR_NO_ERROR = 0,
 };
 
@@ -89,6 +93,7 @@ typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrin
     F(const char *, err2name, (rd_kafka_resp_err_t)) \
     F(rd_kafka_resp_err_t, last_error, (void)) \
     F(rd_kafka_resp_err_t, error_code, (const rd_kafka_error_t *)) \
+    F(int, error_is_fatal, (const rd_kafka_error_t *)) \
     F(void, error_destroy, (rd_kafka_error_t *)) \
     F(rd_kafka_conf_t *, conf_new, (void)) \
     F(void, conf_destroy, (rd_kafka_conf_t *)) \

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Room for the event of a packet of n bytes: the payload's headers and the rest, and the payload once more as text,
+/* Bytes that the event of a packet of n bytes needs at most: the payload's headers and the rest, and the payload once more as text,
  * each byte six at most; then names, numbers, addresses and whole vectors at the end. */
-#define HEP_EVENT_ROOM(n) (12 * (size_t)(n) + 1024)
+#define HEP_EVENT_MAX(n) (12 * (size_t)(n) + 1024)
 
 enum {
     HEP_OK, HEP_SHORT, HEP_V1, HEP_V2, HEP_NOT_HEP, HEP_TRUNCATED, HEP_TRAILING, HEP_BAD_CHUNK, HEP_NO_TYPE,
@@ -39,14 +39,14 @@ static inline unsigned hep_u16(const char *at) {
     return (unsigned)(unsigned char)at[0] << 8 | (unsigned char)at[1];
 }
 
-static inline int hep_take(HepBytes body, HepBytes *field) {
+static inline int hep_set(HepBytes body, HepBytes *field) {
     if (!field->data)
         *field = body;
     return 1;
 }
 
 /* An unsigned number of exactly `size` bytes; 0 when it has others. */
-static inline int hep_take_number(HepBytes body, size_t size, long long *field) {
+static inline int hep_set_number(HepBytes body, size_t size, long long *field) {
     long long value = 0;
     if (body.size != size)
         return 0;
@@ -58,24 +58,24 @@ static inline int hep_take_number(HepBytes body, size_t size, long long *field) 
 }
 
 /* 0 when the chunk's size is not its type's. The authentication key (0x000e) is a secret and stays unread. */
-static inline int hep_take_chunk(unsigned type, HepBytes body, HepPacket *packet) {
+static inline int hep_set_chunk(unsigned type, HepBytes body, HepPacket *packet) {
     switch (type) {
-    case 0x0002: return hep_take_number(body, 1, &packet->protocol);
-    case 0x0003: return body.size == 4 && hep_take(body, &packet->src);
-    case 0x0004: return body.size == 4 && hep_take(body, &packet->dst);
-    case 0x0005: return body.size == 16 && hep_take(body, &packet->src);
-    case 0x0006: return body.size == 16 && hep_take(body, &packet->dst);
-    case 0x0007: return hep_take_number(body, 2, &packet->src_port);
-    case 0x0008: return hep_take_number(body, 2, &packet->dst_port);
-    case 0x0009: return hep_take_number(body, 4, &packet->seconds);
-    case 0x000a: return hep_take_number(body, 4, &packet->microseconds);
-    case 0x000b: return hep_take_number(body, 1, &packet->type);
+    case 0x0002: return hep_set_number(body, 1, &packet->protocol);
+    case 0x0003: return body.size == 4 && hep_set(body, &packet->src);
+    case 0x0004: return body.size == 4 && hep_set(body, &packet->dst);
+    case 0x0005: return body.size == 16 && hep_set(body, &packet->src);
+    case 0x0006: return body.size == 16 && hep_set(body, &packet->dst);
+    case 0x0007: return hep_set_number(body, 2, &packet->src_port);
+    case 0x0008: return hep_set_number(body, 2, &packet->dst_port);
+    case 0x0009: return hep_set_number(body, 4, &packet->seconds);
+    case 0x000a: return hep_set_number(body, 4, &packet->microseconds);
+    case 0x000b: return hep_set_number(body, 1, &packet->type);
     /* four bytes, but some agents send two */
-    case 0x000c: return hep_take_number(body, body.size == 2 ? 2 : 4, &packet->capture_id);
-    case 0x000f: return hep_take(body, &packet->payload);
-    case 0x0010: return hep_take(body, &packet->compressed);
-    case 0x0011: return hep_take(body, &packet->correlation);
-    case 0x0013: return hep_take(body, &packet->node);
+    case 0x000c: return hep_set_number(body, body.size == 2 ? 2 : 4, &packet->capture_id);
+    case 0x000f: return hep_set(body, &packet->payload);
+    case 0x0010: return hep_set(body, &packet->compressed);
+    case 0x0011: return hep_set(body, &packet->correlation);
+    case 0x0013: return hep_set(body, &packet->node);
     default: return 1;
     }
 }
@@ -100,7 +100,7 @@ static inline int hep_parse(const char *data, size_t size, HepPacket *packet) {
         size_t length = end - at < 6 ? 0 : hep_u16(at + 4);
         if (length < 6 || length > (size_t)(end - at))
             return HEP_BAD_CHUNK;
-        if (hep_u16(at) == 0 && !hep_take_chunk(hep_u16(at + 2), (HepBytes){at + 6, length - 6}, packet))
+        if (hep_u16(at) == 0 && !hep_set_chunk(hep_u16(at + 2), (HepBytes){at + 6, length - 6}, packet))
             return HEP_BAD_CHUNK;
         at += length;
     }

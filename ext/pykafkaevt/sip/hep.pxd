@@ -1,7 +1,7 @@
 from pykafkaevt.sip.message cimport Slice
 
 cdef extern from "hep.h" nogil:
-    size_t HEP_EVENT_ROOM(size_t size)
+    size_t HEP_EVENT_MAX(size_t size)
 
     enum:
         HEP_OK
@@ -27,5 +27,5 @@ cdef struct HepEvent:
     long long time_us    # since 1970, 0 when the packet has none
     size_t size          # bytes written
 
-# Writes the notification of a HEPv3 packet to `dst`, which needs HEP_EVENT_ROOM(size) bytes; HEP_OK or a reason.
+# Writes the notification of a HEPv3 packet to `dst`, which needs HEP_EVENT_MAX(size) bytes; HEP_OK or a reason.
 cdef int hep_event(const char* data, size_t size, bint raw, char* dst, HepEvent* event) noexcept nogil

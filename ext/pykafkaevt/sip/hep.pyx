@@ -10,7 +10,6 @@ from pykafkaevt.sip.message cimport SipMessage, parse_message
 
 cdef extern from "hep.h" nogil:
     enum:
-        HEP_HEADER
         HEP_TYPE_SIP
         HEP_TYPE_RTCP
         HEP_TYPE_LOG
@@ -24,7 +23,6 @@ cdef extern from "hep.h" nogil:
         HepBytes correlation
         long long type
 
-    unsigned int hep_u16(const char* at)
     int hep_parse(const char* data, size_t size, HepPacket* packet)
     int hep_is_keepalive(HepBytes payload)
     long long hep_time_us(const HepPacket* packet)
@@ -36,9 +34,6 @@ cdef extern from "hep_members.h" nogil:
     char* hep_text_member(char* dst, const char* name, const char* text, size_t n)
     char* hep_header_member(char* dst, const char* name, const char* text, size_t n)
     char* hep_packet_members(char* dst, const HepPacket* packet)
-
-cdef enum:
-    EXCERPT = 128    # bytes kept of what a stream's splitter refuses
 
 
 cdef inline char* sip_members(char* dst, const SipMessage* sip) noexcept nogil:
@@ -101,7 +96,7 @@ cdef int hep_event(const char* data, size_t size, bint raw, char* dst, HepEvent*
         if packet.type != HEP_TYPE_RTCP and packet.type != HEP_TYPE_LOG:
             at = hep_number_member(at, b"type", packet.type)
         at = payload_member(hep_packet_members(at, &packet), packet.payload)
-    # there is a member always: its comma gives way
+    # there is a member always: its comma goes
     at -= 1
     at = hep_put(at, b"}}")
     event.size = at - dst
@@ -125,7 +120,7 @@ def hep_to_event(data, *, bint raw=False) -> bytes:
     cdef int reason
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        dst = <char*> malloc(HEP_EVENT_ROOM(<size_t> view.len))
+        dst = <char*> malloc(HEP_EVENT_MAX(<size_t> view.len))
         if dst == NULL:
             raise MemoryError(f"no memory for the event of a packet of {view.len} bytes")
         reason = hep_event(<const char*> view.buf, <size_t> view.len, raw, dst, &event)
@@ -135,103 +130,3 @@ def hep_to_event(data, *, bint raw=False) -> bytes:
     finally:
         free(dst)
         PyBuffer_Release(&view)
-
-
-cdef class HepSplitter:
-    """Cuts a stream into HEPv3 packets by their length field.
-
-    limit: bytes of a packet at most. What feed() returns does not depend on where the stream was cut. Between calls
-    it holds one unfinished packet or header at most.
-    """
-    cdef Py_ssize_t limit
-    cdef Py_ssize_t dropping     # bytes left of a packet that is too large, already counted
-    cdef bint in_garbage
-    cdef bint reported           # of this garbage
-    cdef bytearray garbage       # its first bytes
-    cdef bytearray held          # what follows it, or the unfinished packet
-
-    def __cinit__(self, Py_ssize_t limit):
-        if limit < HEP_HEADER:
-            raise ValueError(f"limit must be {HEP_HEADER} bytes or more")
-        self.limit = limit
-        self.garbage = bytearray()
-        self.held = bytearray()
-
-    def feed(self, bytes data not None) -> list:
-        """The (packet, None) that `data` completes and the (excerpt, reason) of what it refuses, in order.
-
-        reason: "garbage", bytes up to the next header of a packet, counted once; "too_large", a packet of more than
-        `limit` bytes, which is dropped. An excerpt has 128 bytes at most.
-        """
-        cdef list found = []
-        cdef Py_ssize_t at = 0, left, size, shown
-        cdef const char* start
-        self.held += data
-        while True:
-            left = len(self.held) - at
-            size = min(self.dropping, left)
-            if size:
-                self.dropping -= size
-                at += size
-                continue
-            if left < HEP_HEADER and b"HEP3".startswith(self.held[at:at + 4]):
-                break
-            start = <const char*> self.held + at
-            size = hep_u16(start + 4) if self.held.startswith(b"HEP3", at) else 0
-            if size < HEP_HEADER:
-                size = self.garbage_end(at) - at
-                self.keep_garbage(start[:min(size, <Py_ssize_t> EXCERPT)], found)
-                at += size
-                continue
-            self.end_garbage(found)
-            shown = size if size <= self.limit else min(size, <Py_ssize_t> EXCERPT)
-            if left < shown:
-                break
-            found.append((start[:shown], "too_large" if size > self.limit else None))
-            if size > self.limit:
-                self.dropping = size
-            else:
-                at += size
-        del self.held[:at]
-        return found
-
-    def finish(self) -> list:
-        """What is left at the end of the stream: the (excerpt, "garbage") or (excerpt, "truncated"), or nothing.
-
-        The splitter is as new afterwards.
-        """
-        cdef list found = []
-        if self.in_garbage and len(self.held) < 4:
-            self.keep_garbage(bytes(self.held), found)
-            self.held.clear()
-        self.end_garbage(found)
-        if self.held:
-            found.append((bytes(self.held[:EXCERPT]), "truncated"))
-        self.held.clear()
-        self.dropping = 0
-        return found
-
-    cdef Py_ssize_t garbage_end(self, Py_ssize_t at) except -1:
-        """Where, behind `at`, the next packet may start: at all or a part of "HEP3"."""
-        cdef Py_ssize_t end = self.held.find(b"HEP3", at + 1)
-        if end >= 0:
-            return end
-        end = max(at + 1, <Py_ssize_t> len(self.held) - 3)
-        while not b"HEP3".startswith(self.held[end:]):
-            end += 1
-        return end
-
-    cdef int keep_garbage(self, bytes part, list found) except -1:
-        self.in_garbage = True
-        self.garbage += part[:EXCERPT - len(self.garbage)]
-        if len(self.garbage) == EXCERPT and not self.reported:
-            found.append((bytes(self.garbage), "garbage"))
-            self.reported = True
-        return 0
-
-    cdef int end_garbage(self, list found) except -1:
-        if self.in_garbage and not self.reported:
-            found.append((bytes(self.garbage), "garbage"))
-        self.garbage.clear()
-        self.in_garbage = self.reported = False
-        return 0

@@ -1,4 +1,4 @@
-/* A HEP packet's parts as members of a JSON object, into room the caller has reserved. */
+/* A HEP packet's parts as members of a JSON object, into memory that the caller has reserved. */
 #ifndef PYKAFKAEVT_HEP_MEMBERS_H
 #define PYKAFKAEVT_HEP_MEMBERS_H
 

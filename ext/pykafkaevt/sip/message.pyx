@@ -6,6 +6,17 @@ from libc.string cimport memchr, memset
 
 from collections import namedtuple
 
+# The event of a SIP message, wherever it is made, and its parameters in order: those of the message, then those of the
+# packet that brought it. A request has a method, a response status and reason; what else is absent is left out.
+SIP_EVENT = "E_SIP"
+SIP_FIELDS = (
+    "method", "status", "reason", "callid", "cseq", "cseq_method", "from_uri", "to_uri", "user_agent",
+    "transport", "src_ip", "src_port", "dst_ip", "dst_port",
+    "time",              # microseconds since 1970
+    "capture_id", "correlation_id", "node",
+    "raw",               # the whole message
+)
+
 # a message of Python's, borrowed until release()
 cdef struct Source:
     const char* data

@@ -29,7 +29,7 @@ static void check_escape(wall in, wall out, const unsigned char *text, size_t n)
     size_t length = (size_t)(reference_escape(expected, text, n) - expected);
     /* the input ends at a wall, and so does the room */
     unsigned char *src = in.end - n;
-    char *dst = (char *)out.end - JSON_ROOM(n);
+    char *dst = (char *)out.end - JSON_ESCAPED_MAX(n);
     memcpy(src, text, n);
     dst[-1] = '#';
     size_t written = (size_t)(json_escape(dst, (char *)src, n) - dst);
@@ -162,7 +162,7 @@ static void test_utf8(wall in) {
 static void check_uint(wall out, uint64_t value) {
     char expected[21];
     int n = snprintf(expected, sizeof expected, "%" PRIu64, value);
-    char *dst = (char *)out.end - JSON_UINT_ROOM;
+    char *dst = (char *)out.end - JSON_UINT_BYTES;
     CHECK(json_uint(dst, value) == dst + n && memcmp(dst, expected, (size_t)n) == 0, "%" PRIu64, value);
 }
 

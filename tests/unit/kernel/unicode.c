@@ -18,7 +18,7 @@ static PyObject *result(const char *start, const char *end, Py_ssize_t bad) {
 PyObject *written_text(PyObject *text, int escape, int invalid) {
     Py_ssize_t bad = -1;
     build_walls();
-    char *dst = (char *)out.end - JSON_ROOM(PyUnicode_GET_LENGTH(text));
+    char *dst = (char *)out.end - JSON_ESCAPED_MAX(PyUnicode_GET_LENGTH(text));
     char *end = unicode_write(dst, text, escape, invalid, &bad);
     return result(dst, end, bad);
 }
@@ -28,7 +28,7 @@ PyObject *written_bytes(PyObject *octets, int invalid) {
     Py_ssize_t bad = -1, n = PyBytes_GET_SIZE(octets);
     build_walls();
     memcpy(in.end - n, PyBytes_AS_STRING(octets), (size_t)n);
-    char *dst = (char *)out.end - JSON_ROOM(n);
+    char *dst = (char *)out.end - JSON_ESCAPED_MAX(n);
     char *end = bytes_write(dst, (const char *)in.end - n, (size_t)n, invalid, &bad);
     return result(dst, end, bad);
 }

@@ -1,0 +1,125 @@
+"""librdkafka instances and the handles of their topics, made from properties."""
+
+from libc.stdint cimport int32_t, uint32_t
+
+from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
+from pykafkaevt.kafka.librdkafka cimport (
+    RD_KAFKA_CONF_OK, RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS,
+    RD_KAFKA_PRODUCER, rd_kafka_conf_t, rd_kafka_t, rd_kafka_topic_conf_t, rd_kafka_topic_t, rdkafka_api,
+)
+from pykafkaevt.kafka.process cimport resolver
+from pykafkaevt.kafka.topic cimport Topic
+
+from pykafkaevt.errors import ConfigError
+from pykafkaevt.secrets import is_secret
+
+cdef extern from "partitioner.h" nogil:
+    void crc32_init()
+    uint32_t crc32_of(const unsigned char* data, size_t n)
+
+crc32_init()
+
+cdef const rdkafka_api* api = table()
+
+
+cdef int32_t consistent_random(
+    const rd_kafka_topic_t* topic, const void* key, size_t length, int32_t partitions, void* opaque, void* tag
+) noexcept nogil:
+    """librdkafka's default partitioner: the key's CRC32, any partition for an empty key."""
+    if length == 0:
+        return api.msg_partitioner_random(topic, key, length, partitions, opaque, tag)
+    return <int32_t> (crc32_of(<const unsigned char*> key, length) % <uint32_t> partitions)
+
+
+cdef str without_secrets(str text, object properties):
+    """librdkafka's reason may repeat the value it does not take."""
+    for name, value in properties:
+        if value and is_secret(name):
+            text = text.replace(value, "***")
+    return text
+
+
+cdef rd_kafka_conf_t* configured(str bootstrap_servers, tuple properties) except NULL:
+    cdef char reason[REASON_SIZE]
+    cdef rd_kafka_conf_t* conf = api.conf_new()
+    # the client.id shows in the broker's logs; librdkafka's own log lines come as events
+    for name, value in (
+        ("client.id", "pykafkaevt"), ("statistics.interval.ms", "5000"), *properties,
+        ("bootstrap.servers", bootstrap_servers), ("log.queue", "true"),
+    ):
+        if api.conf_set(conf, name.encode(), value.encode(), reason, sizeof(reason)) != RD_KAFKA_CONF_OK:
+            api.conf_destroy(conf)
+            raise ConfigError("g." + name, without_secrets(text_of_error(reason), properties))
+    api.conf_set_resolve_cb(conf, resolver())
+    api.conf_set_events(
+        conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS
+    )
+    return conf
+
+
+cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* topics) except NULL:
+    cdef char reason[REASON_SIZE]
+    cdef Topic* topic = topics
+    cdef Py_ssize_t wrong
+    cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, properties)
+    cdef rd_kafka_t* rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
+    if rk == NULL:
+        api.conf_destroy(conf)
+        # properties that are wrong together: librdkafka's reason names one of them or none
+        text = text_of_error(reason)
+        named = [name for name, _ in properties if name in text]
+        raise ConfigError("g." + (named[0] if named else "*"), without_secrets(text, properties))
+    while topic != NULL:
+        wrong = (<TopicSpec> topic.spec).open(rk, topic, reason)
+        if wrong:
+            with nogil:
+                close_topics(topics)
+                api.destroy(rk)
+            (<TopicSpec> topic.spec).check(wrong, reason)
+        topic = topic.next
+    return rk
+
+
+cdef void close_topics(Topic* topics) noexcept nogil:
+    cdef Topic* topic = topics
+    while topic != NULL:
+        if topic.handle != NULL:
+            api.topic_destroy(topic.handle)
+            topic.handle = NULL
+        topic = topic.next
+
+
+cdef class TopicSpec:
+    """name: the topic; properties: ((name, value), …) of it; global_properties: those of its client."""
+
+    def __init__(self, str name, tuple properties, tuple global_properties):
+        self.name = name.encode()
+        self.properties = [(property.encode(), value.encode()) for property, value in properties]
+        self.partitioned = "partitioner" in dict(properties) or "partitioner" in dict(global_properties)
+
+    cdef Py_ssize_t open(self, rd_kafka_t* rk, Topic* topic, char* reason) except? -2:
+        cdef Py_ssize_t i
+        cdef rd_kafka_topic_conf_t* conf = api.default_topic_conf_dup(rk)
+        for i, (property, value) in enumerate(self.properties):
+            if api.topic_conf_set(conf, property, value, reason, REASON_SIZE) != RD_KAFKA_CONF_OK:
+                api.topic_conf_destroy(conf)
+                return i + 1
+        api.topic_conf_set_opaque(conf, topic)
+        if not self.partitioned:
+            api.topic_conf_set_partitioner_cb(conf, consistent_random)
+        # takes over conf, also when it fails
+        topic.handle = api.topic_new(rk, self.name, conf)
+        return 0 if topic.handle != NULL else -1
+
+    cdef int check(self, Py_ssize_t wrong, const char* reason) except -1:
+        """wrong: 0; the property's place, from 1 on; -1: librdkafka makes no such topic."""
+        if wrong == 0:
+            return 0
+        if wrong < 0:
+            raise delivery_error(api.last_error(), f"topic {self.name.decode()}")
+        raise ConfigError(
+            "t." + self.properties[wrong - 1][0].decode(),
+            without_secrets(
+                text_of_error(reason), [(property.decode(), value.decode()) for property, value in self.properties]
+            ),
+        )

@@ -1,0 +1,356 @@
+"""The report thread's work. Nothing here holds the GIL but where it says so."""
+
+import logging
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport realloc
+
+from pykafkaevt.kafka.delivery cimport DeliveryBatch, batch_of_messages, batch_of_rejected, detach_if_kept, log_raised
+from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
+from pykafkaevt.kafka.librdkafka cimport (
+    RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS, RD_KAFKA_PURGE_F_INFLIGHT,
+    RD_KAFKA_PURGE_F_NON_BLOCKING, RD_KAFKA_PURGE_F_QUEUE, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
+    RD_KAFKA_RESP_ERR__FATAL, RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, RD_KAFKA_RESP_ERR__PURGE_QUEUE,
+    RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_event_t, rd_kafka_message_t, rdkafka_api,
+)
+from pykafkaevt.kafka.topic cimport (
+    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_in_flight, counter_add, counter_get,
+    counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
+)
+
+from pykafkaevt.kafka.process import log_line
+
+cdef const rdkafka_api* api = table()
+logger = logging.getLogger("pykafkaevt")
+
+cdef enum:
+    REPORT_CHUNK = 512       # messages looked at together
+    REPORT_BATCH = 500       # records that are worth taking the GIL for without looking for more
+    LATENCY_SAMPLE = 8       # of larger events one record in so many has its latency measured: a clock call each
+    ENDING_MS = 20           # between two looks at an instance that ends
+    LOG_BURST = 10           # log lines of a client at once
+    LOG_REFILL_US = 10000000  # time after which it may log one more
+    GIVE_UP = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING
+
+# syslog levels of librdkafka's log lines, as logging has them
+cdef tuple LEVELS = (
+    logging.CRITICAL, logging.CRITICAL, logging.CRITICAL, logging.ERROR,
+    logging.WARNING, logging.INFO, logging.INFO, logging.DEBUG,
+)
+
+
+cdef void serve(Reports* r) noexcept nogil:
+    cdef rd_kafka_event_t* event
+    cdef bint ending
+    cdef int life = r.life, called
+    while r.life == life:
+        ending = ends(r)
+        if ending and all_in_flight(r.handle) == 0 and gate_users(&r.handle.gate) == 0 and not counter_get(&r.rejected):
+            return
+        # reports that were asked for go to their callback when nothing more is there at once
+        event = api.queue_poll(r.handle.queue, wait_ms(r))
+        if event != NULL:
+            see_to(r, event)
+        elif r.kept.count and gate_state(&r.handle.gate) != GATE_FATAL:
+            hand_over(r)
+        elif counter_get(&r.rejected):
+            called = begin_call(r)
+            hand_over_rejected(r)
+            end_call(r, called)
+
+
+cdef int wait_ms(Reports* r) noexcept nogil:
+    if gate_state(&r.handle.gate) != GATE_OPEN:
+        # the last user's leaving is no event of the queue
+        return ENDING_MS
+    return 0 if r.kept.count or counter_get(&r.rejected) else -1
+
+
+cdef bint ends(Reports* r) noexcept nogil:
+    """Whether the instance is to end; what it still holds is given up then."""
+    cdef unsigned state = gate_state(&r.handle.gate)
+    if r.adopted and state == GATE_DRAINING and all_in_flight(r.handle) == 0 and gate_users(&r.handle.gate) == 0:
+        gate_move(&r.handle.gate, GATE_IN(GATE_DRAINING), GATE_CLOSED)
+        return True
+    if state == GATE_FATAL and r.fatal_code == 0:
+        r.fatal_code = begin_fatal(r)
+    if state != GATE_FATAL and state != GATE_CLOSED and r.fatal_code == 0:
+        return False
+    # those inside come out within 100 ms; what they have queued is given up too
+    if all_in_flight(r.handle) and gate_users(&r.handle.gate) == 0:
+        api.purge(r.handle.rk, GIVE_UP)
+    return state != GATE_DRAINING
+
+
+cdef void see_to(Reports* r, rd_kafka_event_t* event) noexcept nogil:
+    cdef int kind = api.event_type(event)
+    if kind == RD_KAFKA_EVENT_DR:
+        count_reports(r, event)
+        if r.kept.count >= REPORT_BATCH and gate_state(&r.handle.gate) != GATE_FATAL:
+            hand_over(r)
+    elif kind == RD_KAFKA_EVENT_LOG:
+        log_event(r, event)
+    elif kind == RD_KAFKA_EVENT_ERROR:
+        report_error(r, event)
+    elif kind == RD_KAFKA_EVENT_STATS:
+        keep_statistics(r, event)
+    else:
+        api.event_destroy(event)
+
+
+cdef void take_over(Reports* r) noexcept nogil:
+    cdef rd_kafka_event_t* event
+    pthread_mutex_lock(&r.lock)
+    while r.calling and r.handle.queue != NULL:
+        event = api.queue_poll(r.handle.queue, 0)
+        if event == NULL:
+            break
+        if api.event_type(event) == RD_KAFKA_EVENT_DR:
+            count_reports(r, event)
+        else:
+            api.event_destroy(event)
+    pthread_mutex_unlock(&r.lock)
+
+
+cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
+    """Count the records of one event (all of one topic); keep the event while reports of it were asked for."""
+    cdef const rd_kafka_message_t* batch[REPORT_CHUNK]
+    cdef const rd_kafka_message_t* m
+    cdef Topic* topic = NULL
+    cdef Py_ssize_t n, i, weight = 1, index = 0
+    cdef Py_ssize_t total = api.event_message_count(event)
+    cdef uint64_t delivered = 0, failed = 0, size = 0
+    cdef bint kept = False, keeps
+    if total > 8 * LATENCY_SAMPLE:
+        weight = LATENCY_SAMPLE
+    while True:
+        n = api.event_message_array(event, batch, REPORT_CHUNK)
+        if n == 0:
+            break
+        topic = <Topic*> api.topic_opaque(batch[0].rkt)
+        keeps = reserve(r, n)
+        for i in range(n):
+            m = batch[i]
+            if m.err == RD_KAFKA_RESP_ERR_NO_ERROR:
+                delivered += 1
+                size += m.len + m.key_len
+            else:
+                failed += 1
+                if r.fatal_code:
+                    name_fatal(r, <rd_kafka_message_t*> m)
+                counters_error(&topic.counts, m.err)
+            # the first of an event has waited longest, so the maximum is exact
+            if index % weight == 0:
+                histogram_add(&topic.counts.latency, api.message_latency(m), min(weight, total - index))
+            index += 1
+            if m._private != NULL and keeps:
+                r.kept.messages[r.kept.count] = m
+                r.kept.count += 1
+                kept = True
+    if topic != NULL:
+        counter_add(&topic.counts.delivered, delivered)
+        counter_add(&topic.counts.failed, failed)
+        counter_add(&topic.counts.bytes_delivered, size)
+        counter_add(&topic.counts.batches, 1)
+    if kept:
+        r.kept.events[r.kept.event_count] = event
+        r.kept.event_count += 1
+    else:
+        api.event_destroy(event)
+        event_count_signal(&r.handle.gate.changed)
+
+
+cdef void name_fatal(Reports* r, rd_kafka_message_t* message) noexcept nogil:
+    """A record that was given up because of a fatal error failed with that error."""
+    if (
+        message.err == RD_KAFKA_RESP_ERR__PURGE_QUEUE or message.err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+        or message.err == RD_KAFKA_RESP_ERR__FATAL
+    ):
+        message.err = r.fatal_code
+
+
+cdef bint reserve(Reports* r, Py_ssize_t n) noexcept nogil:
+    """Memory for n more messages whose reports were asked for, and for their event; False without."""
+    cdef Kept* kept = &r.kept
+    cdef void* larger
+    if kept.event_count == kept.event_size:
+        larger = realloc(kept.events, (2 * kept.event_size + 16) * sizeof(void*))
+        if larger == NULL:
+            counter_add(&r.lost, n)
+            return False
+        kept.events = <rd_kafka_event_t**> larger
+        kept.event_size = 2 * kept.event_size + 16
+    if kept.size - kept.count < n:
+        larger = realloc(<void*> kept.messages, (2 * kept.size + n) * sizeof(void*))
+        if larger == NULL:
+            counter_add(&r.lost, n)
+            return False
+        kept.messages = <const rd_kafka_message_t**> larger
+        kept.size = 2 * kept.size + n
+    return True
+
+
+cdef void hand_over(Reports* r) noexcept nogil:
+    """Hand the reports that wait to their callbacks; then give the records' memory back, without the GIL."""
+    cdef Py_ssize_t i, start = 0
+    cdef Kept other
+    cdef int life = begin_call(r)
+    pthread_mutex_lock(&r.lock)
+    other = r.handed
+    r.handed = r.kept
+    r.kept = other
+    pthread_mutex_unlock(&r.lock)
+    # mostly all of one topic
+    for i in range(1, r.handed.count + 1):
+        if i == r.handed.count or r.handed.messages[i].rkt != r.handed.messages[start].rkt:
+            call(r, r.handed.messages + start, i - start)
+            start = i
+    if r.life != life:
+        return
+    for i in range(r.handed.event_count):
+        api.event_destroy(r.handed.events[i])
+    r.handed.event_count = r.handed.count = 0
+    end_call(r, life)
+    event_count_signal(&r.handle.gate.changed)
+
+
+cdef int begin_call(Reports* r) noexcept nogil:
+    """Before a callback, or a wait for the GIL: others may take over meanwhile. What end_call() is given."""
+    pthread_mutex_lock(&r.lock)
+    r.calling = True
+    pthread_mutex_unlock(&r.lock)
+    return r.life
+
+
+cdef void end_call(Reports* r, int life) noexcept nogil:
+    if r.life == life:
+        pthread_mutex_lock(&r.lock)
+        r.calling = False
+        pthread_mutex_unlock(&r.lock)
+
+
+cdef void call(Reports* r, const rd_kafka_message_t** messages, Py_ssize_t count) noexcept with gil:
+    cdef Topic* topic = <Topic*> api.topic_opaque(messages[0].rkt)
+    cdef DeliveryBatch batch
+    if topic.deliver != NULL:
+        topic.deliver(messages, count)
+        return
+    batch = batch_of_messages(messages, count, monotonic_us())
+    call_on_delivery(topic, batch)
+    detach_if_kept(batch)
+
+
+cdef void call_on_delivery(Topic* topic, DeliveryBatch batch) noexcept:
+    handler = <object> topic.on_delivery
+    try:
+        handler(batch)
+    except BaseException:
+        log_raised("on_delivery", handler)
+
+
+cdef void hand_over_rejected(Reports* r) noexcept with gil:
+    counter_set(&r.rejected, 0)
+    if counter_get(&r.lost):
+        logger.critical("no memory to hand over %d delivery reports; their records are counted", counter_get(&r.lost))
+        counter_set(&r.lost, 0)
+    cdef list reports = (<object> r.client).rejected_reports()
+    cdef size_t topic
+    for topic in {report[0] for report in reports}:
+        call_on_delivery(
+            <Topic*> topic, batch_of_rejected([report[1:] for report in reports if report[0] == topic])
+        )
+
+
+cdef bint may_log(Reports* r) noexcept nogil:
+    """Whether a line is within the budget; counts it otherwise."""
+    cdef int64_t now = monotonic_us()
+    cdef int64_t refills = (now - r.log_refilled_us) // LOG_REFILL_US
+    if refills > 0:
+        r.log_budget = <int> min(<int64_t> LOG_BURST, r.log_budget + refills)
+        r.log_refilled_us = now
+    if r.log_budget == 0:
+        r.log_suppressed += 1
+        return False
+    r.log_budget -= 1
+    return True
+
+
+cdef void log(Reports* r, int level, str line) noexcept:
+    cdef str name = (<object> r.client).name
+    try:
+        if r.log_suppressed:
+            log_line(logging.WARNING, f"{name}: {r.log_suppressed} lines suppressed")
+            r.log_suppressed = 0
+        log_line(level, f"{name}: {line}")
+    except BaseException:
+        logger.exception("a log line was lost")
+
+
+cdef void log_event(Reports* r, rd_kafka_event_t* event) noexcept nogil:
+    cdef const char* facility
+    cdef const char* line
+    cdef int level
+    if api.event_log(event, &facility, &line, &level) == 0 and may_log(r):
+        with gil:
+            log(r, LEVELS[max(0, min(level, 7))], f"{text_of_error(facility)}: {text_of_error(line)}")
+    api.event_destroy(event)
+
+
+cdef int begin_fatal(Reports* r) noexcept nogil:
+    """The fatal error of the instance, told to on_error and the log; its code."""
+    cdef char text[512]
+    cdef int code, called
+    text[0] = 0
+    code = api.fatal_error(r.handle.rk, text, sizeof(text))
+    if code == RD_KAFKA_RESP_ERR_NO_ERROR:
+        code = RD_KAFKA_RESP_ERR__FATAL
+    called = begin_call(r)
+    with gil:
+        error = delivery_error(code, "")
+        error.reason = f"fatal: {text_of_error(text)}: {error.reason}"
+        if may_log(r):
+            log(r, logging.ERROR, str(error))
+        call_on_error(r, error)
+    end_call(r, called)
+    return code
+
+
+cdef void report_error(Reports* r, rd_kafka_event_t* event) noexcept nogil:
+    cdef int code = api.event_error(event), called
+    if api.event_error_is_fatal(event):
+        # begin_fatal() says what it was
+        gate_move(&r.handle.gate, GATE_IN(GATE_OPEN), GATE_FATAL)
+        if r.fatal_code == 0:
+            r.fatal_code = begin_fatal(r)
+    else:
+        called = begin_call(r)
+        with gil:
+            error = delivery_error(code, "")
+            if api.event_error_string(event) != NULL:
+                error.reason = text_of_error(api.event_error_string(event))
+            # a single broker's error has a log line of librdkafka's own
+            if code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN and may_log(r):
+                log(r, logging.ERROR, str(error))
+            call_on_error(r, error)
+        end_call(r, called)
+    api.event_destroy(event)
+
+
+cdef void call_on_error(Reports* r, object error) noexcept:
+    cdef Topic* topic = r.handle.topics
+    while topic != NULL:
+        handler = <object> topic.on_error
+        if handler is not None:
+            try:
+                handler(error)
+            except BaseException:
+                log_raised("on_error", handler)
+        topic = topic.next
+
+
+cdef void keep_statistics(Reports* r, rd_kafka_event_t* event) noexcept with gil:
+    try:
+        (<object> r.client).keep_statistics(<bytes> api.event_stats(event))
+    except BaseException:
+        logger.exception("statistics were lost")
+    api.event_destroy(event)

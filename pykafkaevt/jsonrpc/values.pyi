@@ -1,0 +1,13 @@
+from typing_extensions import Self, disjoint_base
+
+class _Skip: ...
+
+SKIP: _Skip
+
+@disjoint_base
+class RawJSON:
+    @property
+    def data(self) -> bytes: ...
+    def __new__(cls, data: bytes | bytearray | memoryview | str) -> Self: ...
+
+def simd() -> str: ...
