@@ -72,7 +72,7 @@ def queue_many(values: list[str], writer: Writer, call: Callable[[], int]) -> No
     try:
         count = call()
     except (Error, QueueFull) as error:
-        writer.accept(values[: error.queued])  # type: ignore[attr-defined]
+        writer.accept(values[: error.queued])
         raise
     writer.accept(values[:count])
     if count != len(values):
@@ -84,7 +84,7 @@ def await_many(subject: OneAsyncProducer, writer: Writer, random: random.Random)
     try:
         reports = list(subject.wait(subject.producer.publish_many(values)))
     except Error as error:
-        writer.accept(values[: error.queued])  # type: ignore[attr-defined]
+        writer.accept(values[: error.queued])
         raise
     writer.accept(values)
     if [report.value for report in reports] != [value.encode() for value in values]:

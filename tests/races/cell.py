@@ -76,10 +76,15 @@ def run_actor(names: list[str], seconds: float, seed: int, folder: Path, environ
         with contextlib.suppress(ProcessLookupError):
             os.killpg(actor.pid, signal.SIGKILL)
         actor.wait()
+    return [] if status == 0 else [f"the process ended with {status}:\n{shortened(log)}"]
+
+
+def shortened(log: Path) -> str:
+    """Its beginning and its end."""
     text = log.read_text(errors="replace")
     if len(text) > STDERR_HEAD + STDERR_TAIL:
-        text = f"{text[:STDERR_HEAD]}\n…\n{text[-STDERR_TAIL:]}"
-    return [] if status == 0 else [f"the process ended with {status}:\n{text}"]
+        return f"{text[:STDERR_HEAD]}\n…\n{text[-STDERR_TAIL:]}"
+    return text
 
 
 def run(names: list[str], seconds: float, seed: int) -> list[str]:
@@ -104,7 +109,8 @@ def run(names: list[str], seconds: float, seed: int) -> list[str]:
         if wrong := run_actor(names, seconds, seed, folder, environment):
             return wrong
         told = [Account(**json.loads(line)) for line in accounts.read_text().splitlines()]
-        return judge(told, read_topic(broker.bootstrap_servers))
+        wrong = judge(told, read_topic(broker.bootstrap_servers))
+        return [*wrong, shortened(folder / "stderr")] if wrong else []
 
 
 def judge(told: list[Account], stored: Counter[str]) -> list[str]:

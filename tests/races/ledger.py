@@ -1,6 +1,7 @@
 """What the threads of a cell queued, and its comparison with what the client counts and what the topic holds."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -145,7 +146,7 @@ def value_of(data: bytes) -> str:
 
 
 def read_topic(bootstrap: str) -> Counter[str]:
-    """How often each value is in the topic."""
+    """How often each value is in the topic. AssertionError when its end is not reached within READING_SECONDS."""
     settings: dict[str, Any] = {
         "bootstrap.servers": bootstrap,
         "group.id": "races",  # named because it must be; nothing is committed
@@ -157,9 +158,12 @@ def read_topic(bootstrap: str) -> Counter[str]:
     stored: Counter[str] = Counter()
     consumer = Consumer(settings)
     try:
-        consumer.assign([TopicPartition(TOPIC, number, OFFSET_BEGINNING) for number in range(PARTITIONS)])
+        partitions = consumer.list_topics(TOPIC, READING_SECONDS).topics[TOPIC].partitions
+        consumer.assign([TopicPartition(TOPIC, number, OFFSET_BEGINNING) for number in partitions])
         at_end: set[int | None] = set()
-        while len(at_end) < PARTITIONS:
+        deadline = time.monotonic() + READING_SECONDS
+        while len(at_end) < len(partitions):
+            assert time.monotonic() < deadline, f"only the partitions {at_end} of {partitions.keys()} were read"
             messages = consumer.consume(10_000, 0.05)
             for message in messages:
                 error = message.error()

@@ -60,13 +60,19 @@ class Subject:
     def in_child(self, prefix: str) -> Account:
         """In a forked child: queue records, flush, and count them."""
         writer = Writer(prefix)
-        before = self.counted()
-        for value in writer.next(CHILD_RECORDS):
-            if self.publish(value):
-                writer.accept([value])
-        left = self.flush(FLUSH_SECONDS)
-        after = self.counted()
         account = Account(accepted=writer.accepted)
+        before = self.counted()
+        try:
+            for value in writer.next(CHILD_RECORDS):
+                if self.publish(value):
+                    writer.accept([value])
+            left = self.flush(FLUSH_SECONDS)
+        except Closed:
+            # closing had begun when the process forked
+            if not self.world.may_be_closed:
+                raise
+            return account
+        after = self.counted()
         if after and before:
             # an interface adds up what its clients of the parent counted; only the child's part is its own
             account.counted = {name: after[name] - before[name] for name in after}
@@ -97,12 +103,16 @@ class Subject:
         """Put what is counted into the account, when nothing is open any more."""
         self.account.counted = self.counted()
 
+    def restore(self) -> None:
+        """Make good what a call that raised left undone."""
+
     def publish_at_last(self, writer: Writer) -> None:
         """One record more: whatever happened, the client is usable."""
         (value,) = writer.next(1)
         deadline = time.monotonic() + OPENING_SECONDS
         while True:
             with suppress(self.world.raises):
+                self.restore()
                 if self.publish(value):
                     writer.accept([value])
                     return
@@ -236,6 +246,9 @@ class OneInterface(Subject):
 
     def retire(self) -> None:
         self.interface.unsubscribe_event("E", self.socket)
+        self.restore()
+
+    def restore(self) -> None:
         self.interface.subscribe_event("E", self.socket)
 
     def settle(self) -> None:

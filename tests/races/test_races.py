@@ -23,7 +23,7 @@ def started(request: pytest.FixtureRequest) -> Iterator[dict[Cell, Callable[[], 
 
     Under pytest-xdist, which does that itself, a cell begins when it is asked.
     """
-    cells = [item.callspec.params["cell"] for item in request.session.items if "started" in item.fixturenames]  # type: ignore[attr-defined]
+    cells = [item.callspec.params["cell"] for item in request.session.items if "started" in item.fixturenames]
     if "PYTEST_XDIST_WORKER" in os.environ:
         yield {cell: partial(run_cell, *cell, SECONDS, SEED) for cell in cells}
         return

@@ -129,7 +129,7 @@ def during_fatal_errors(on_full: str, work: Callable[[Producer, int], int]) -> N
             except Exception as error:
                 problems.append(error)
 
-        threads = [started(lambda thread=thread: call(thread)) for thread in range(3)]  # type: ignore[misc]
+        threads = [started(lambda thread=thread: call(thread)) for thread in range(3)]
         for _ in range(25):
             broker.push_errors("Produce", [OUT_OF_ORDER_SEQUENCE_NUMBER])
             time.sleep(0.08)
