@@ -15,11 +15,15 @@ from array import array
 
 import orjson
 
+from pykafkaevt import secrets as _secrets
 from pykafkaevt import socket_text as _socket
 from pykafkaevt.errors import SerializeError, SerializeTypeError, SocketError
 from pykafkaevt.jsonrpc import scan as _json_scan
+from pykafkaevt.jsonrpc import stream as _json_stream
 from pykafkaevt.jsonrpc import template as _jsonrpc
+from pykafkaevt.jsonrpc import values as _values
 from pykafkaevt.sip import hep as _hep
+from pykafkaevt.sip import hep_stream as _hep_stream
 from pykafkaevt.sip import message as _sip
 
 POLICIES = ["replace", "strict", "latin-1"]
@@ -106,7 +110,7 @@ LONG = "x" * 180_000
 EDGES = [sign * 2**bits + step for sign in (1, -1) for bits in (31, 32, 63, 64) for step in (-1, 0, 1)]
 
 
-Splitter = _json_scan.Splitter | _hep.HepSplitter
+Splitter = _json_stream.Splitter | _hep_stream.HepSplitter
 
 
 class Input:
@@ -159,9 +163,9 @@ class Input:
         if kind < 7:
             return self.number()
         if kind == 7:
-            return r.choice((None, True, False, float("nan"), _jsonrpc.RawJSON(b'{"a": [1, 2]}')))
+            return r.choice((None, True, False, float("nan"), _values.RawJSON(b'{"a": [1, 2]}')))
         if kind == 8:
-            return r.choice((_jsonrpc.SKIP, _jsonrpc.SKIP, None, 1, object()))
+            return r.choice((_values.SKIP, _values.SKIP, None, 1, object()))
         if kind == 9:
             return {self.text(TEXTS): self.value(depth + 1) for _ in range(r.randrange(4))}
         if kind == 10:
@@ -225,7 +229,7 @@ def fuzz_template(given: Input) -> None:
                 raise AssertionError(event)
 
 
-def fuzz_room(given: Input) -> None:
+def fuzz_longest_escapes(given: Input) -> None:
     """Text whose escapes need the most room, in a buffer that has no more than was asked for."""
     r = given.random
     if r.random() < 0.8:
@@ -245,7 +249,7 @@ def fuzz_room(given: Input) -> None:
 def fuzz_raw_json(given: Input) -> None:
     data = given.octets([b'{"a": [1, 2.5e3, "x\\u00e9"], "b": null}', b'"text"', *TEXTS])
     try:
-        raw = _jsonrpc.RawJSON(data)
+        raw = _values.RawJSON(data)
     except SerializeError:
         return
     check_json(_jsonrpc.dumps("E", [raw, {"a": [raw, b""]}]))
@@ -259,7 +263,7 @@ def fuzz_socket(given: Input) -> None:
         except SocketError as error:
             if not 0 <= error.position <= len(text) or not str(error):
                 raise AssertionError(text) from error
-    _socket.is_secret(text)
+    _secrets.is_secret(text)
 
 
 def fuzz_sip(given: Input) -> None:
@@ -316,7 +320,7 @@ def fuzz_splitter(given: Input) -> None:
     r = given.random
     data = b"\n".join(given.octets(EVENTS) for _ in range(r.randrange(4)))
     limit = r.choice((2, 50, 1000))
-    cut_anywhere(r, data, _json_scan.Splitter(limit), _json_scan.Splitter(limit), 60)
+    cut_anywhere(r, data, _json_stream.Splitter(limit), _json_stream.Splitter(limit), 60)
 
 
 def packet_of(given: Input) -> bytes:
@@ -341,17 +345,26 @@ def fuzz_hep_splitter(given: Input) -> None:
     r = given.random
     data = b"".join(r.choice((packet_of(given), given.octets(MESSAGES))) for _ in range(r.randrange(4)))
     limit = r.choice((6, 100, 65535))
-    cut_anywhere(r, data, _hep.HepSplitter(limit), _hep.HepSplitter(limit), 200)
+    cut_anywhere(r, data, _hep_stream.HepSplitter(limit), _hep_stream.HepSplitter(limit), 200)
 
 
 TARGETS = [
-    *(fuzz_dumps, fuzz_template, fuzz_room, fuzz_raw_json, fuzz_socket, fuzz_sip, fuzz_json_scan, fuzz_splitter),
+    *(
+        fuzz_dumps,
+        fuzz_template,
+        fuzz_longest_escapes,
+        fuzz_raw_json,
+        fuzz_socket,
+        fuzz_sip,
+        fuzz_json_scan,
+        fuzz_splitter,
+    ),
     *(fuzz_hep, fuzz_hep_splitter),
 ]
 
 
 def main(seed: int, rounds: int) -> None:
-    for module in (_hep, _json_scan, _jsonrpc, _sip, _socket):
+    for module in (_hep, _hep_stream, _json_scan, _json_stream, _jsonrpc, _values, _secrets, _sip, _socket):
         if "sanitize" not in str(module.__file__):
             raise SystemExit(f"{module.__file__} is no sanitized module: run tests/sanitize/run.sh")
     given = Input(seed)
