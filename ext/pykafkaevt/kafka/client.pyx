@@ -32,9 +32,8 @@ cdef extern from "Python.h":
 cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
 
-NOTE_SECONDS = 10            # between two notes in the log
-
 cdef enum:
+    NOTE_SECONDS = 10        # between two notes in the log
     SLICE_US = 100000        # a wait looks this often for Ctrl-C, and nobody is inside the gate for longer
     ENDING_US = 900000       # what close() may take beyond its timeout
     RETRY_US = 1000000       # between two tries to open anew

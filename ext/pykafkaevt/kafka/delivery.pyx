@@ -27,7 +27,8 @@ cdef const rdkafka_api* api = table()
 cdef int64_t OFFSET_INVALID = -1001
 logger = logging.getLogger("pykafkaevt")
 
-RAISED_SECONDS = 1           # between two tracebacks of the same callback
+cdef enum:
+    RAISED_SECONDS = 1       # between two tracebacks of the same callback
 cdef size_t raised_last = 0     # its address: not kept alive for this
 cdef object raised_rate = None  # its LogRate
 

@@ -27,10 +27,9 @@ from pykafkaevt.log_rate import LogRate
 cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
 
-LOG_BURST = 10               # lines of a client at once, and
-LOG_SECONDS = 10             # the time after which it may log one more
-
 cdef enum:
+    LOG_BURST = 10           # lines of a client at once, and
+    LOG_SECONDS = 10         # the time after which it may log one more
     SLICE_US = 100000        # between two looks at a gate that users leave
     RETRY_US = 1000000       # between two tries to open anew
 
