@@ -157,6 +157,7 @@ def drop(subject: DroppedProducers, writer: Writer, random: random.Random) -> No
     producer = subject.new()
     values = writer.next(random.randint(1, BATCH))
     queue_many(values, writer, lambda: producer.publish_many(values, report=random.random() < 0.5))
+    time.sleep(0.01 + random.random() * 0.03)  # it has threads and a connection of its own, for up to 0.5 s
 
 
 def fork_and_use(subject: OneProducer, writer: Writer, random: random.Random) -> None:

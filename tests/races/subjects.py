@@ -8,7 +8,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from pykafkaevt import AsyncProducer, Closed, Connector, DeliveryBatch, EventInterface, EventTemplate, Producer
+from pykafkaevt import (
+    AsyncProducer,
+    Closed,
+    Connector,
+    DeliveryBatch,
+    EventError,
+    EventInterface,
+    EventTemplate,
+    Producer,
+)
 from tests.races.ledger import TOPIC, Account, Writer, value_of
 from tests.races.world import World
 
@@ -245,7 +254,9 @@ class OneInterface(Subject):
         return self.interface.close(timeout)
 
     def retire(self) -> None:
-        self.interface.unsubscribe_event("E", self.socket)
+        # another thread may have done it
+        with suppress(EventError):
+            self.interface.unsubscribe_event("E", self.socket)
         self.restore()
 
     def restore(self) -> None:

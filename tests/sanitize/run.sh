@@ -34,7 +34,9 @@ sanitized=("${compiler[@]}" -fsanitize=address,undefined "${flags[@]}")
 echo "sanitize: seed $seed, again with: tests/sanitize/run.sh $seed $rounds $seconds"
 rm -rf "$out"
 mkdir -p "$out"
-export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+# Frames on a stack of their own: in a forked child librdkafka's threads, of which ASan knows nothing, get the stacks of
+# threads that stayed in the parent, and would be reported for what those left there.
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
 
 # A program that has threads goes under ThreadSanitizer too. It needs its addresses where they were in older kernels.
 programs() {

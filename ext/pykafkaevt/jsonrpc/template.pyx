@@ -13,7 +13,7 @@ from pykafkaevt.jsonrpc.values cimport (
 )
 
 from pykafkaevt.errors import SerializeError, SerializeTypeError
-from pykafkaevt.jsonrpc.values import SKIP
+from pykafkaevt.jsonrpc import values as _values
 
 cdef extern from "event_fields.h":
     size_t FIELD_COPIED
@@ -38,7 +38,7 @@ cdef extern from "fast_method.h":
 cdef enum:
     PARAMS = 10              # bytes of ,"params":
 
-cdef PyObject* skip = <PyObject*> SKIP    # its module keeps it alive
+cdef PyObject* skip = <PyObject*> _values.SKIP    # its module keeps it alive
 
 
 cdef tuple row_of(object row):

@@ -8,8 +8,7 @@ cdef class Client(Keeper):
     cdef int64_t close_by_us          # CLOCK_MONOTONIC until which closing flushes, the earliest that was asked for
     cdef uint64_t failed_before       # records that had failed when closing began
     cdef public double exit_timeout   # seconds to flush for when the interpreter ends
-    cdef int64_t noted_us             # when note() last logged
-    cdef int notes_held_back
+    cdef object note_rate             # a LogRate
 
     # A topic with its handle, entered as a call is: Closed, Error.
     cdef Topic* add_topic(self, str name, tuple properties) except NULL

@@ -24,6 +24,7 @@ from pykafkaevt.kafka.topic cimport (
 )
 
 from pykafkaevt.errors import Closed, Error
+from pykafkaevt.log_rate import LogRate
 
 cdef extern from "Python.h":
     int signals_raised "PyErr_CheckSignals" () noexcept
@@ -32,10 +33,10 @@ cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
 
 cdef enum:
+    NOTE_SECONDS = 10        # between two notes in the log
     SLICE_US = 100000        # a wait looks this often for Ctrl-C, and nobody is inside the gate for longer
     ENDING_US = 900000       # what close() may take beyond its timeout
     RETRY_US = 1000000       # between two tries to open anew
-    NOTE_US = 10000000       # between two notes in the log
     GIVE_UP = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING
 
 
@@ -54,6 +55,7 @@ cdef class Client(Keeper):
     def __cinit__(self):
         self.exit_timeout = 5.0
         self.close_by_us = INT64_MAX
+        self.note_rate = LogRate(1, NOTE_SECONDS)
 
     cdef Topic* add_topic(self, str name, tuple properties) except NULL:
         cdef char reason[REASON_SIZE]
@@ -241,13 +243,8 @@ cdef class Client(Keeper):
 
     def note(self, str text) -> None:
         """Log what a caller may not see, once in 10 s: with how many such notes were held back since."""
-        cdef int64_t now = monotonic_us()
-        if self.noted_us and now - self.noted_us < NOTE_US:
-            self.notes_held_back += 1
-            return
-        logger.warning("%s (%d more since the last such line)", text, self.notes_held_back)
-        self.noted_us = now
-        self.notes_held_back = 0
+        if self.note_rate.allows():
+            logger.warning("%s (%d more since the last such line)", text, self.note_rate.held_back)
 
 
 cdef int64_t deadline_us(object timeout) except -1:

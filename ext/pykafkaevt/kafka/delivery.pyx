@@ -21,25 +21,25 @@ cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject*)
     void PyList_SET_ITEM_STOLEN "PyList_SET_ITEM"(object, Py_ssize_t, PyObject*)
 
+from pykafkaevt.log_rate import LogRate
+
 cdef const rdkafka_api* api = table()
 cdef int64_t OFFSET_INVALID = -1001
 logger = logging.getLogger("pykafkaevt")
 
 cdef enum:
-    RAISED_US = 1000000      # between two tracebacks of the same callback
+    RAISED_SECONDS = 1       # between two tracebacks of the same callback
 cdef size_t raised_last = 0     # its address: not kept alive for this
-cdef int64_t raised_at = 0
-cdef long long raised_held_back = 0
+cdef object raised_rate = None  # its LogRate
 
 
 cdef void log_raised(str what, object callback) noexcept:
-    global raised_last, raised_at, raised_held_back
-    cdef int64_t now = monotonic_us()
-    if <size_t> <PyObject*> callback == raised_last and now - raised_at < RAISED_US:
-        raised_held_back += 1
+    global raised_last, raised_rate
+    if <size_t> <PyObject*> callback != raised_last:
+        raised_last, raised_rate = <size_t> <PyObject*> callback, LogRate(1, RAISED_SECONDS)
+    if not raised_rate.allows():
         return
-    more = f" ({raised_held_back} more tracebacks held back)" if raised_held_back else ""
-    raised_last, raised_at, raised_held_back = <size_t> <PyObject*> callback, now, 0
+    more = f" ({raised_rate.held_back} more tracebacks held back)" if raised_rate.held_back else ""
     logger.exception("%s %s raised%s", what, getattr(callback, "__qualname__", callback), more)
 
 

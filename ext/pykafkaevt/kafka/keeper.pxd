@@ -12,6 +12,7 @@ cdef class Keeper:
     cdef bint serving                 # there is a report thread
     cdef counter gone                 # instance and thread are gone, the counters are final
     cdef object open_error            # why opening anew failed, while handle.broken
+    cdef readonly object log_rate     # a LogRate: of lines about the client
     cdef bytes statistics             # librdkafka's newest, JSON text
 
     cdef int open_instance(self) except -1

@@ -22,11 +22,14 @@ from pykafkaevt.kafka.topic cimport (
 
 from pykafkaevt.kafka import process
 from pykafkaevt.errors import Error
+from pykafkaevt.log_rate import LogRate
 
 cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
 
 cdef enum:
+    LOG_BURST = 10           # lines of a client at once, and
+    LOG_SECONDS = 10         # the time after which it may log one more
     SLICE_US = 100000        # between two looks at a gate that users leave
     RETRY_US = 1000000       # between two tries to open anew
 
@@ -78,6 +81,7 @@ cdef class Keeper:
         self.reports.client = <PyObject*> self
         self.topic_specs = []
         self.rejected = []
+        self.log_rate = LogRate(LOG_BURST, LOG_SECONDS)
         counter_set(&self.gone, 1)
 
     def __init__(self, str bootstrap_servers, tuple properties, str name):

@@ -24,6 +24,7 @@ cdef class Producer:
     cdef object on_delivery
     cdef object on_error
     cdef bint owns_client        # it goes with the producer
+    cdef void leave_to_client(self) noexcept
     cdef readonly str name
 
     # The topic; Error without.

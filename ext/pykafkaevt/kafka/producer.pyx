@@ -90,8 +90,15 @@ cdef class Producer:
         self.topic = &nowhere
 
     def __del__(self):
-        # records that were accepted are still delivered and reported, by the report thread
-        if self.topic != &nowhere:
+        self.leave_to_client()
+
+    def __dealloc__(self):
+        # __del__ of a subclass may not call ours
+        self.leave_to_client()
+
+    cdef void leave_to_client(self) noexcept:
+        """Records that were accepted are still delivered and reported, by the report thread."""
+        if self.topic != &nowhere and not self.topic.owns_callbacks:
             own_callbacks(self.topic)
             if self.owns_client:
                 self.client.adopt()

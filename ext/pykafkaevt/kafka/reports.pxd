@@ -1,7 +1,6 @@
 """The report thread's work: it takes what librdkafka has to say, counts it, and hands reports to their callbacks."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t
 
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t
 from pykafkaevt.kafka.topic cimport Handle, Topic, counter
@@ -35,10 +34,6 @@ cdef struct Reports:
     counter rejected           # rejected records wait in Client.rejected_reports
     counter lost               # reports there was no memory for
     int fatal_code             # librdkafka's, 0 none: what the instance still held failed because of it
-    # log lines: a budget that refills slowly, so that a broker that is away does not fill the log
-    int64_t log_refilled_us
-    int log_budget
-    int log_suppressed
 
 # The report thread's loop: ends when the instance is to be destroyed and each of its records has its report. After a
 # fatal error reports that were asked for are kept: hand_over() follows when the next instance is open.

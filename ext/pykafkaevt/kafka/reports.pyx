@@ -2,7 +2,7 @@
 
 import logging
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport realloc
 
 from pykafkaevt.kafka.delivery cimport DeliveryBatch, batch_of_messages, batch_of_rejected, detach_if_kept, log_raised
@@ -28,8 +28,6 @@ cdef enum:
     REPORT_BATCH = 500       # records that are worth taking the GIL for without looking for more
     LATENCY_SAMPLE = 8       # of larger events one record in so many has its latency measured: a clock call each
     ENDING_MS = 20           # between two looks at an instance that ends
-    LOG_BURST = 10           # log lines of a client at once
-    LOG_REFILL_US = 10000000  # time after which it may log one more
     GIVE_UP = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING
 
 # syslog levels of librdkafka's log lines, as logging has them
@@ -261,27 +259,14 @@ cdef void hand_over_rejected(Reports* r) noexcept with gil:
         )
 
 
-cdef bint may_log(Reports* r) noexcept nogil:
-    """Whether a line is within the budget; counts it otherwise."""
-    cdef int64_t now = monotonic_us()
-    cdef int64_t refills = (now - r.log_refilled_us) // LOG_REFILL_US
-    if refills > 0:
-        r.log_budget = <int> min(<int64_t> LOG_BURST, r.log_budget + refills)
-        r.log_refilled_us = now
-    if r.log_budget == 0:
-        r.log_suppressed += 1
-        return False
-    r.log_budget -= 1
-    return True
-
-
 cdef void log(Reports* r, int level, str line) noexcept:
-    cdef str name = (<object> r.client).name
+    """A line of the client's, unless there were too many: a broker that is away does not fill the log."""
     try:
-        if r.log_suppressed:
-            log_line(logging.WARNING, f"{name}: {r.log_suppressed} lines suppressed")
-            r.log_suppressed = 0
-        log_line(level, f"{name}: {line}")
+        rate, name = (<object> r.client).log_rate, (<object> r.client).name
+        if rate.allows():
+            if rate.held_back:
+                log_line(logging.WARNING, f"{name}: {rate.held_back} lines suppressed")
+            log_line(level, f"{name}: {line}")
     except BaseException:
         logger.exception("a log line was lost")
 
@@ -290,7 +275,7 @@ cdef void log_event(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     cdef const char* facility
     cdef const char* line
     cdef int level
-    if api.event_log(event, &facility, &line, &level) == 0 and may_log(r):
+    if api.event_log(event, &facility, &line, &level) == 0:
         with gil:
             log(r, LEVELS[max(0, min(level, 7))], f"{text_of_error(facility)}: {text_of_error(line)}")
     api.event_destroy(event)
@@ -308,8 +293,7 @@ cdef int begin_fatal(Reports* r) noexcept nogil:
     with gil:
         error = delivery_error(code, "")
         error.reason = f"fatal: {text_of_error(text)}: {error.reason}"
-        if may_log(r):
-            log(r, logging.ERROR, str(error))
+        log(r, logging.ERROR, str(error))
         call_on_error(r, error)
     end_call(r, called)
     return code
@@ -329,7 +313,7 @@ cdef void report_error(Reports* r, rd_kafka_event_t* event) noexcept nogil:
             if api.event_error_string(event) != NULL:
                 error.reason = text_of_error(api.event_error_string(event))
             # a single broker's error has a log line of librdkafka's own
-            if code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN and may_log(r):
+            if code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
                 log(r, logging.ERROR, str(error))
             call_on_error(r, error)
         end_call(r, called)
