@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from pykafkaevt import embedded
-from pykafkaevt.kafka.client import Client
+from pykafkaevt.kafka.client import Client, close_all
 from pykafkaevt.kafka.process import renewed_after_fork
 from pykafkaevt.kafka.producer import Producer
 from pykafkaevt.options import ProducerOptions
@@ -131,22 +130,29 @@ class ClientPool:
                         add(each.setdefault(producer.name, {}), counts)
             return totals, each
 
-    def _each(self, timeout: float | None, do: Callable[[Client, float | None], int]) -> int:
-        """Do something to every client within one time limit; the sum of what it returns."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def _clients(self) -> list[Client]:
         with self._lock:
-            clients = [shared.client for shared in self._all()]
-        return sum(
-            do(client, None if deadline is None else max(0.0, deadline - time.monotonic())) for client in clients
-        )
+            return [shared.client for shared in self._all()]
 
     def flush(self, timeout: float | None) -> int:
         """Wait until every record has its report, `timeout` seconds at most; the records still without."""
-        return self._each(timeout, lambda client, left: client.flush(left))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return sum(
+            client.flush(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            for client in self._clients()
+        )
 
     def close(self, timeout: float | None) -> int:
-        """Close every client within `timeout` seconds; the records that were not delivered in time."""
-        return self._each(timeout, lambda client, left: client.close(left))
+        """Close every client within `timeout` seconds, and one more; the records that were not delivered.
+
+        Raises Error in a callback of one of them, after which all are as they were.
+        """
+        return close_all(self._clients(), timeout)
+
+    def not_in_callback(self, what: str) -> None:
+        """Raise Error where close() would."""
+        for client in self._clients():
+            client.not_in_callback(what)
 
 
 def add(totals: dict[str, Any], counts: dict[str, Any]) -> None:

@@ -70,11 +70,12 @@ class Connector(connector.Connector):
     def close(self, timeout: float | None = CLOSE_TIMEOUT) -> int:
         """Flush for at most `timeout` seconds, then give up what is left; the messages not delivered in time.
 
-        Each of those gets its report. Closing again does nothing and returns 0.
+        Each of those gets its report. Closing again does nothing and returns 0. Raises Error inside a report route.
         """
         if self.closed:
             return 0
         timeout = checked_timeout(timeout, "timeout")
+        self._pool.not_in_callback("close()")
         self._close()
         return self._pool.close(timeout)
 

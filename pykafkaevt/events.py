@@ -261,9 +261,10 @@ class EventInterface:
     def close(self, timeout: float | None = CLOSE_TIMEOUT) -> int:
         """Flush for at most `timeout` seconds, then give up what is left; the records not delivered in time.
 
-        Closing again does nothing and returns 0.
+        Closing again does nothing and returns 0. Raises Error inside a report's callable.
         """
         timeout = checked_timeout(timeout, "timeout")
+        self._pool.not_in_callback("close()")
         with self._changed:
             if self._closed:
                 return 0

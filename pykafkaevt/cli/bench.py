@@ -88,24 +88,7 @@ def require_extra(context: click.Context, param: click.Parameter, value: Any) ->
     help="Write a .json, .csv or .html file.",
 )
 def bench(
-    socket: KafkaSocket,
-    *,
-    num_records: int | None,
-    duration: float | None,
-    throughput: float | None,
-    event: bool,
-    record_size: int | None,
-    payload_file: str | None,
-    seed: int,
-    api: str | None,
-    batch: int,
-    threads: int,
-    processes: int,
-    warmup: int,
-    reports: str | None,
-    repeat: int | None,
-    compare: list[str],
-    output: Path | None,
+    socket: KafkaSocket, *, processes: int, repeat: int | None, compare: list[str], output: Path | None, **options: Any
 ) -> None:
     """Measure how fast records go to SOCKET and are acknowledged, alone or beside other clients.
 
@@ -117,48 +100,15 @@ def bench(
     rate a batch is what is due of it.
     Exits with 1 when a record failed or a side broke; an absent peer is named and is no failure.
     """
-    from pykafkaevt.bench.runner import OURS, run_all, settings_of  # noqa: PLC0415
+    from pykafkaevt.bench.runner import run_all  # noqa: PLC0415
 
-    payloads = [name for name, given in (("--event", event), ("--record-size", record_size)) if given]
-    payloads += ["--payload-file"] if payload_file is not None else []
-    if len(payloads) > 1:
-        raise click.UsageError(f"give one of {' and '.join(payloads)}")
-    plain = record_size is not None or payload_file is not None
-    api = api or ("publish_many" if plain else "emit_many")
-    if plain and not api.startswith("publish"):
-        raise click.UsageError(f"{payloads[0]} needs --api publish or publish_many: {api} makes events")
-    if reports is None:
-        reports = "none" if throughput is None else "route" if api == "raise_event" else "batch"
-    if throughput is not None and reports == "none":
-        raise click.UsageError("--throughput counts the latency of every record: --reports batch or route")
-    if api == "raise_event" and reports == "batch":
-        raise click.UsageError("raise_event reports to a call for each event: --reports none or route")
-    if compare and (threads > 1 or processes > 1):
+    if compare and (options["threads"] > 1 or processes > 1):
         raise click.UsageError("--compare measures one thread of one process on every side")
-    if num_records is None and duration is None:
-        num_records = RECORDS
-    if num_records is not None and num_records < threads * processes:
-        raise click.UsageError("--num-records is less than one for each thread")
-    spec: Spec = {
-        "side": OURS,
-        "socket": socket.to_text(secrets=True),
-        "settings": settings_of(socket),
-        "api": api,
-        "batch": batch,
-        "threads": threads,
-        "records": num_records,
-        "duration": duration,
-        "throughput": throughput,
-        "reports": reports,
-        "warmup": warmup,
-        "seed": seed,
-        "record_size": record_size,
-        "payload_file": payload_file,
-    }
+    spec = specified(socket, processes, **options)
     rounds = repeat or (ROUNDS if compare else 1)
     console = Console(highlight=False)
     with progress(console) as bars:
-        task = bars.add_task("", total=num_records)
+        task = bars.add_task("", total=spec["records"])
 
         def advance(side: str, number: int, delivered: int) -> None:
             bars.update(task, description=f"{side} {number}/{rounds}", completed=delivered)
@@ -174,6 +124,46 @@ def bench(
     failed = sum(run.failed for run in report.measured)
     if failed or report.broken:
         raise click.ClickException(f"{failed} records failed" if failed else f"failed: {', '.join(report.broken)}")
+
+
+def specified(
+    socket: KafkaSocket,
+    processes: int,
+    *,
+    event: bool,
+    record_size: int | None,
+    payload_file: str | None,
+    api: str | None,
+    reports: str | None,
+    throughput: float | None,
+    num_records: int | None,
+    duration: float | None,
+    **rest: Any,
+) -> Spec:
+    """What the options of `bench` ask for. Raises click.UsageError for those that do not go together."""
+    from pykafkaevt.bench.runner import OURS, settings_of  # noqa: PLC0415
+
+    payloads = [name for name, given in (("--event", event), ("--record-size", record_size)) if given]
+    payloads += ["--payload-file"] if payload_file is not None else []
+    if len(payloads) > 1:
+        raise click.UsageError(f"give one of {' and '.join(payloads)}")
+    plain = record_size is not None or payload_file is not None
+    api = api or ("publish_many" if plain else "emit_many")
+    if plain and not api.startswith("publish"):
+        raise click.UsageError(f"{payloads[0]} needs --api publish or publish_many: {api} makes events")
+    if reports is None:
+        reports = "none" if throughput is None else "route" if api == "raise_event" else "batch"
+    if throughput is not None and reports == "none":
+        raise click.UsageError("--throughput counts the latency of every record: --reports batch or route")
+    if api == "raise_event" and reports == "batch":
+        raise click.UsageError("raise_event reports to a call for each event: --reports none or route")
+    if num_records is None and duration is None:
+        num_records = RECORDS
+    if num_records is not None and num_records < rest["threads"] * processes:
+        raise click.UsageError("--num-records is less than one for each thread")
+    given = {"records": num_records, "duration": duration, "throughput": throughput, "reports": reports, "api": api}
+    settings = {"side": OURS, "socket": socket.to_text(secrets=True), "settings": settings_of(socket)}
+    return {**settings, **given, **rest, "record_size": record_size, "payload_file": payload_file}  # type: ignore[typeddict-item]
 
 
 def save(report: Report, output: Path) -> None:

@@ -73,8 +73,10 @@ class Subject:
         before = self.counted()
         try:
             for value in writer.next(CHILD_RECORDS):
-                if self.publish(value):
-                    writer.accept([value])
+                # as in the parent, an instance may be what cannot be opened
+                with suppress(self.world.raises):
+                    if self.publish(value):
+                        writer.accept([value])
             left = self.flush(FLUSH_SECONDS)
         except Closed:
             # closing had begun when the process forked

@@ -46,10 +46,13 @@ cdef class Records:
     cdef Py_ssize_t given            # rows made into messages so far
     cdef list held                   # bytes made from keys and values, until the batch is queued
     cdef object failure              # what stopped it
+    cdef bint serialized             # into the batch's buffer
 
     cdef bint next_chunk(self) except -1
     cdef int hold(self, object given, object used) except -1
     cdef object write(self, Buffer* b, object row)
+    cdef int fill_one(self, Batch* batch, Py_ssize_t n) except -1
+    cdef int add_key(self, rd_kafka_message_t* m, object row) except -1
     # messages 0 to the returned number are the next records; 0 at the end. Queue them before the next call
     cdef Py_ssize_t fill(self, Batch* batch) noexcept
     # raises what stopped it, with `.queued` and `.position`

@@ -81,7 +81,7 @@ cdef tuple chunk_of(object iterator, Py_ssize_t n, str what):
 
 
 cdef class Records:
-    """See _records.pxd. ValueError for lists of different lengths, before anything is made."""
+    """See batch.pxd. ValueError for lists of different lengths, before anything is made."""
 
     def __cinit__(
         self, rows, *, int policy, EventTemplate template=None, str method=None, key_field=None, keys=None,
@@ -112,6 +112,7 @@ cdef class Records:
         self.timestamps_left = None if timestamps_ms is None else iter(timestamps_ms)
         self.rows = ()
         self.held = []
+        self.serialized = template is not None or method is not None
 
     cdef bint next_chunk(self) except -1:
         """Take the next rows, and what goes with them; False at the end."""
@@ -143,54 +144,14 @@ cdef class Records:
 
     cdef Py_ssize_t fill(self, Batch* batch) noexcept:
         cdef Buffer* b = batch.buffer
-        cdef rd_kafka_message_t* m
         cdef Py_ssize_t i, n = 0
-        cdef const void* data
-        cdef const void* key_data = NULL
-        cdef size_t key_length = 0
-        cdef size_t at
-        cdef bint serialized = self.template is not None or self.method is not None
         b.used = 0
         try:
             self.held.clear()
             if self.failure is None and self.at == PyTuple_GET_SIZE(self.rows):
                 self.next_chunk()
             while self.at < PyTuple_GET_SIZE(self.rows) and b.used < BATCH_BYTES:
-                row = <object> PyTuple_GET_ITEM(self.rows, self.at)
-                m = &batch.messages[n]
-                if serialized:
-                    at = b.used
-                    row = self.write(b, row)
-                    # the buffer may still move: its place stands in for the address
-                    m.payload = <void*> at
-                    m.len = b.used - at
-                else:
-                    self.hold(row, text_of(row, self.policy, &data, &m.len))
-                    m.payload = <void*> data
-                if self.keys is not None:
-                    key = <object> PyTuple_GET_ITEM(self.keys, self.at)
-                    self.hold(key, text_of(key, self.policy, &key_data, &key_length))
-                elif self.key_index >= 0:
-                    key = row[self.key_index]
-                    if not PyUnicode_CheckExact(key):
-                        key = key_of_field(key, self.policy)
-                        self.held.append(key)
-                    elif row is not <object> PyTuple_GET_ITEM(self.rows, self.at):
-                        self.held.append(key)
-                    self.hold(key, text_of(key, self.policy, &key_data, &key_length))
-                m.key = <void*> key_data
-                m.key_len = key_length
-                if self.timestamps is not None:
-                    batch.timestamps_ms[n] = checked_timestamp(<object> PyTuple_GET_ITEM(self.timestamps, self.at))
-                m._private = NULL
-                if self.tagged:
-                    tag = None if self.opaques is None else <object> PyTuple_GET_ITEM(self.opaques, self.at)
-                    Py_INCREF(tag)
-                    m._private = <void*> <PyObject*> tag
-                elif self.route is not None:
-                    Py_INCREF(self.route)
-                    key = None if self.keys is None else <object> PyTuple_GET_ITEM(self.keys, self.at)
-                    m._private = <void*> (<size_t> <PyObject*> self.route | text_flags(row, key))
+                self.fill_one(batch, n)
                 self.at += 1
                 n += 1
         except BaseException as error:
@@ -199,11 +160,57 @@ cdef class Records:
             self.held.append(self.rows)
             self.rows = ()
             self.at = 0
-        if serialized:
+        if self.serialized:
             for i in range(n):
                 batch.messages[i].payload = b.data + <size_t> batch.messages[i].payload
         self.given += n
         return n
+
+    cdef inline int fill_one(self, Batch* batch, Py_ssize_t n) except -1:
+        """Make message n of the row at hand."""
+        cdef rd_kafka_message_t* m = &batch.messages[n]
+        cdef const void* data
+        cdef size_t at
+        row = <object> PyTuple_GET_ITEM(self.rows, self.at)
+        if self.serialized:
+            at = batch.buffer.used
+            row = self.write(batch.buffer, row)
+            # the buffer may still move: its place stands in for the address
+            m.payload = <void*> at
+            m.len = batch.buffer.used - at
+        else:
+            self.hold(row, text_of(row, self.policy, &data, &m.len))
+            m.payload = <void*> data
+        self.add_key(m, row)
+        if self.timestamps is not None:
+            batch.timestamps_ms[n] = checked_timestamp(<object> PyTuple_GET_ITEM(self.timestamps, self.at))
+        m._private = NULL
+        if self.tagged:
+            tag = None if self.opaques is None else <object> PyTuple_GET_ITEM(self.opaques, self.at)
+            Py_INCREF(tag)
+            m._private = <void*> <PyObject*> tag
+        elif self.route is not None:
+            Py_INCREF(self.route)
+            key = None if self.keys is None else <object> PyTuple_GET_ITEM(self.keys, self.at)
+            m._private = <void*> (<size_t> <PyObject*> self.route | text_flags(row, key))
+        return 0
+
+    cdef inline int add_key(self, rd_kafka_message_t* m, object row) except -1:
+        cdef const void* data = NULL
+        m.key_len = 0
+        if self.keys is not None:
+            key = <object> PyTuple_GET_ITEM(self.keys, self.at)
+            self.hold(key, text_of(key, self.policy, &data, &m.key_len))
+        elif self.key_index >= 0:
+            key = row[self.key_index]
+            if not PyUnicode_CheckExact(key):
+                key = key_of_field(key, self.policy)
+                self.held.append(key)
+            elif row is not <object> PyTuple_GET_ITEM(self.rows, self.at):
+                self.held.append(key)
+            self.hold(key, text_of(key, self.policy, &data, &m.key_len))
+        m.key = <void*> data
+        return 0
 
     cdef int hold(self, object given, object used) except -1:
         """Keep bytes that were made; what was given is kept by its chunk."""

@@ -100,7 +100,8 @@ cdef class Client(Keeper):
         self.not_in_callback("queueing after a fatal error")
         raise Error(f"{self.name}: not connected anew after a fatal error: {self.open_error or 'it takes too long'}")
 
-    cdef int not_in_callback(self, str what) except -1:
+    cpdef int not_in_callback(self, str what) except -1:
+        """Raise Error when this thread is the one that calls on_delivery and on_error."""
         if counter_get(&self.handle.keeper) == this_thread():
             raise Error(f"{what} inside on_delivery or on_error would wait for itself")
         return 0
@@ -111,8 +112,8 @@ cdef class Client(Keeper):
         return gate_state(&self.handle.gate) in (GATE_CLOSED, GATE_DRAINING)
 
     cdef int flush_slice(self, unsigned states, int64_t until_us) except -1:
-        """Flush for 100 ms at most; 1 when every record has its report, and its callback has returned."""
-        cdef int64_t left = min(until_us - monotonic_us(), <int64_t> SLICE_US)
+        """Flush until then; 1 when every record has its report, and its callback has returned."""
+        cdef int64_t left = until_us - monotonic_us()
         cdef bint done = False
         with nogil:
             if gate_enter(&self.handle.gate, states):
@@ -134,7 +135,7 @@ cdef class Client(Keeper):
             seen = event_count_sequence(&self.handle.gate.changed)
             state = gate_state(&self.handle.gate)
             if state == GATE_OPEN:
-                if self.flush_slice(GATE_IN(GATE_OPEN), until):
+                if self.flush_slice(GATE_IN(GATE_OPEN), min(until, monotonic_us() + SLICE_US)):
                     break
             elif state == GATE_CLOSED or state == GATE_DRAINING and not (self.reports.adopted and self.in_flight()):
                 break
@@ -169,42 +170,25 @@ cdef class Client(Keeper):
         (_PURGE_QUEUE or _PURGE_INFLIGHT where it was given up). A second call, from another thread or a signal
         handler, shortens the flushing when its timeout is over earlier. Raises Error in a callback.
         """
-        cdef int64_t until = deadline_us(timeout)
-        cdef uint64_t seen
-        self.not_in_callback("close()")
-        if counter_get(&self.gone) and gate_state(&self.handle.gate) == GATE_CLOSED:
-            return 0
+        return close_all([self], timeout)
+
+    cdef int begin_closing(self, int64_t until) except -1:
+        """Take nothing more from now on."""
         self.close_by_us = min(self.close_by_us, until)
         if gate_move(&self.handle.gate, GATE_IN(GATE_OPEN) | GATE_IN(GATE_FATAL), GATE_DRAINING):
             self.failed_before = failed(&self.handle)
-        try:
-            while (
-                gate_state(&self.handle.gate) == GATE_DRAINING and monotonic_us() < self.close_by_us
-                and (gate_users(&self.handle.gate) or all_in_flight(&self.handle)) and self.serving
-            ):
-                self.flush_slice(GATE_IN(GATE_DRAINING), self.close_by_us)
-                self.take_over()
-        except BaseException:
-            # Ctrl-C while flushing closes too
-            self.close_by_us = 0
-            raise
-        finally:
-            self.give_up()
-        if self.close_by_us != INT64_MAX:
-            until = max(self.close_by_us, monotonic_us()) + ENDING_US
-        while self.serving and not counter_get(&self.gone) and monotonic_us() < until:
-            self.take_over()
-            with nogil:
-                seen = event_count_sequence(&self.handle.gate.changed)
-                if not counter_get(&self.gone):
-                    event_count_wait(
-                        &self.handle.gate.changed, seen, min(until - monotonic_us(), <int64_t> SLICE_US // 2)
-                    )
-            PyErr_CheckSignals()
-        return self.undelivered()
+        return 0
+
+    cdef bint draining(self) noexcept:
+        """Whether flushing is worth going on with."""
+        return (
+            self.serving and gate_state(&self.handle.gate) == GATE_DRAINING and monotonic_us() < self.close_by_us
+            and (gate_users(&self.handle.gate) != 0 or all_in_flight(&self.handle) != 0)
+        )
 
     cdef int give_up(self) except -1:
         """The end of flushing: what has no report fails, and the report thread ends the instance."""
+        self.gave_up_us = monotonic_us()
         with nogil:
             if gate_enter(&self.handle.gate, GATE_IN(GATE_DRAINING)):
                 if self.handle.rk != NULL and all_in_flight(&self.handle):
@@ -245,6 +229,62 @@ cdef class Client(Keeper):
         """Log what a caller may not see, once in 10 s: with how many such notes were held back since."""
         if self.note_rate.allows():
             logger.warning("%s (%d more since the last such line)", text, self.note_rate.held_back)
+
+
+def close_all(clients, timeout=None) -> int:
+    """Client.close() for all of them, side by side within the same time: the sum of what it returns."""
+    cdef int64_t until = deadline_us(timeout)
+    cdef Client client
+    cdef list closing = []
+    for client in clients:
+        client.not_in_callback("close()")
+        if not (counter_get(&client.gone) and gate_state(&client.handle.gate) == GATE_CLOSED):
+            closing.append(client)
+    for client in closing:
+        client.begin_closing(until)
+    try:
+        while flush_once(closing):
+            pass
+    except BaseException:
+        # Ctrl-C while flushing closes too
+        for client in closing:
+            client.close_by_us = 0
+        raise
+    finally:
+        for client in closing:
+            client.give_up()
+    for client in closing:
+        wait_until_gone(client)
+    return sum([client.undelivered() for client in closing])
+
+
+cdef bint flush_once(list clients) except -1:
+    """Flush those that are worth it for 100 ms together; whether there were any."""
+    cdef Client client
+    cdef list left = [client for client in clients if client.draining()]
+    for client in left:
+        until = monotonic_us() + max(SLICE_US // len(left), 1000)
+        client.flush_slice(GATE_IN(GATE_DRAINING), min(until, client.close_by_us))
+        client.take_over()
+    return len(left) != 0
+
+
+cdef int wait_until_gone(Client client) except -1:
+    """Until the instance is destroyed, or a second after flushing ended; reports are counted meanwhile."""
+    cdef int64_t until = INT64_MAX
+    cdef uint64_t seen
+    if client.close_by_us != INT64_MAX:
+        until = max(client.close_by_us, client.gave_up_us) + ENDING_US
+    while client.serving and not counter_get(&client.gone) and monotonic_us() < until:
+        client.take_over()
+        with nogil:
+            seen = event_count_sequence(&client.handle.gate.changed)
+            if not counter_get(&client.gone):
+                event_count_wait(
+                    &client.handle.gate.changed, seen, min(until - monotonic_us(), <int64_t> SLICE_US // 2)
+                )
+        PyErr_CheckSignals()
+    return 0
 
 
 cdef int64_t deadline_us(object timeout) except -1:

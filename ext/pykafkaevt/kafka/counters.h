@@ -68,10 +68,10 @@ static inline uint64_t histogram_quantile(histogram *h, double quantile) {
 enum { ERROR_SLOTS = 768, ERROR_ZERO = 512 };
 
 typedef struct counters {
-    /* callers' side, under the GIL */
+    /* callers' side, from many threads */
     counter queued;   /* accepted by librdkafka */
     counter dropped;  /* the queue was full under on_full="drop" */
-    counter rejected; /* refused by librdkafka, as too large */
+    counter rejected; /* by librdkafka, as too large */
     char apart[64];   /* the two sides do not share a cache line */
     /* report thread's side */
     counter delivered;
