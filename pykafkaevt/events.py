@@ -16,7 +16,7 @@ from pykafkaevt.event import Event, Subscription, call_reports
 from pykafkaevt.kafka.delivery import DeliveryReport
 from pykafkaevt.kafka.process import renewed_after_fork
 from pykafkaevt.options import ProducerOptions, checked_expire, checked_timeout
-from pykafkaevt.producer import CLOSE_TIMEOUT
+from pykafkaevt.producer import CLOSE_TIMEOUT, leaving_timeout
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 # A subscriber whose cluster is away holds an event back once, for this long (seconds); after that what its full queue
@@ -290,8 +290,9 @@ class EventInterface:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if left := self.close():
-            logger.warning("%d records were not delivered within %g s", left, CLOSE_TIMEOUT)
+        timeout = leaving_timeout(kind)
+        if left := self.close(timeout):
+            logger.warning("%d records were not delivered within %g s", left, timeout)
 
 
 def _expire(interface: ref[EventInterface], changed: threading.Condition) -> None:

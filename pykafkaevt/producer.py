@@ -17,7 +17,13 @@ from pykafkaevt.options import PACE, ProducerOptions, checked_timeout
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 CLOSE_TIMEOUT = 30.0  # seconds
+EXIT_TIMEOUT = 5.0  # seconds, as Producer.exit_timeout unless set
 logger = logging.getLogger("pykafkaevt")
+
+
+def leaving_timeout(kind: type[BaseException] | None, exit_timeout: float = EXIT_TIMEOUT) -> float:
+    """Seconds that the end of a `with` flushes: after Ctrl-C or sys.exit no longer than the interpreter's end does."""
+    return CLOSE_TIMEOUT if kind is None or issubclass(kind, Exception) else exit_timeout
 
 
 class ProducerStats(NamedTuple):
@@ -153,8 +159,7 @@ class Producer(compiled.Producer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        # who leaves in haste (Ctrl-C, sys.exit) waits no longer than at the end of the interpreter
-        timeout = CLOSE_TIMEOUT if kind is None or issubclass(kind, Exception) else self.exit_timeout
+        timeout = leaving_timeout(kind, self.exit_timeout)
         if left := self.close(timeout):
             logger.warning("%s: %d records were not delivered within %g s", self.name, left, timeout)
 
