@@ -26,6 +26,7 @@ logger = logging.getLogger("pykafkaevt.bridge")
 
 MI: Final = Input("mi:", "mi")  # the input of events raised by hand
 NEWEST: Final = 20  # events that a snapshot shows
+KNOWN: Final = 1000  # events that are listed, unless more are counted by name or have subscribers
 
 
 class Commands:
@@ -69,12 +70,12 @@ class Commands:
         return "OK"
 
     def events_list(self) -> dict[str, Any]:
-        """The events seen so far, as OpenSIPS's MI command events_list."""
-        for ingest in self.routing.all_ingests():
-            for name in ingest.counts()["events"]:
-                # names beyond those that are counted each
-                if name != "(other)":
-                    self.routing.interface.publish_event(name)
+        """The events seen so far, as OpenSIPS's MI command events_list; of more than KNOWN those seen last."""
+        # (other): names beyond those that are counted each
+        seen = {name for ingest in self.routing.all_ingests() for name in ingest.counts()["events"]} - {"(other)"}
+        for name in seen:
+            self.routing.interface.publish_event(name)
+        self.routing.interface.forget_events(KNOWN, seen)
         return self.routing.interface.events_list()
 
     def subscribers_list(self, event: str | None = None, socket: str | None = None) -> dict[str, Any]:
@@ -84,6 +85,8 @@ class Commands:
     def event_subscribe(self, event: str, socket: str, expire: float | None = None) -> str:
         """Have an event, seen yet or not, go to a Kafka socket too, for `expire` seconds. Raises as the interface."""
         parsed = parse_socket(socket)
+        # subscribing makes events known too, and those of subscriptions that ended are still listed
+        self.routing.interface.forget_events(KNOWN - 1)
         self.routing.interface.publish_event(event)
         self.routing.interface.subscribe_event(event, parsed, expire)
         self.routing.renew()
