@@ -1,0 +1,11 @@
+"""The bridge with dead letters on its events' client, and fatal errors: each event is delivered once or says why not."""
+
+from pathlib import Path
+
+from tests.races.bridge_fatal import figures, mistakes, run
+
+
+def test_every_event_received_is_delivered_once_or_failed_with_the_fatal_error(tmp_path: Path) -> None:
+    done = run(8, 3000, 60, tmp_path)
+    assert not mistakes(done), figures(done)
+    assert done.fatals >= 4, figures(done)
