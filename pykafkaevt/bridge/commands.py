@@ -19,6 +19,7 @@ from pykafkaevt.bridge.receivers import Receivers
 from pykafkaevt.bridge.routing import COUNTS, Routing
 from pykafkaevt.bridge.streams import Streams
 from pykafkaevt.errors import Closed, DeliveryError, EventError
+from pykafkaevt.event import Subscription
 from pykafkaevt.jsonrpc.template import dumps
 from pykafkaevt.sockets import parse_socket
 
@@ -26,6 +27,7 @@ logger = logging.getLogger("pykafkaevt.bridge")
 
 MI: Final = Input("mi:", "mi")  # the input of events raised by hand
 NEWEST: Final = 20  # events that a snapshot shows
+SUBSCRIBER_COUNTS: Final = ("queued", "delivered", "failed", "dropped", "rejected", "in_flight")
 KNOWN: Final = 1000  # events that are listed, unless more are counted by name or have subscribers
 
 
@@ -140,9 +142,17 @@ class Commands:
             "targets": self.routing.targets.snapshot(),
             "invalid": dict(invalid),
             "events": dict(events),
-            "subscribers": [
-                {"event": name, "socket": str(one.socket), "expires_s": one.ttl}
-                for name, one in self.routing.interface.subscriptions()
-            ],
+            "subscribers": [subscriber(name, one) for name, one in self.routing.interface.subscriptions()],
             "last_events": newest[:NEWEST],
         }
+
+
+def subscriber(event: str, subscription: Subscription) -> dict[str, Any]:
+    """A subscriber's state and counters, JSON-able; several of one socket have the same counters."""
+    counts = subscription.producer._counts()
+    return {
+        "event": event,
+        "socket": str(subscription.socket),
+        "expires_s": subscription.ttl,
+        **{name: counts[name] for name in SUBSCRIBER_COUNTS},
+    }

@@ -340,7 +340,7 @@ def figures(run: Run) -> str:
         (
             f"sent        {sent} messages in {seconds:.1f} s, {sent / seconds:.0f}/s: {run.sent.messages}",
             f"received    {received}, the kernel dropped {drops}; invalid: {bridge.figures['invalid']}",
-            f"fatal       {run.fatals} errors, and one while draining",
+            f"fatal       {run.fatals} errors, and one more at the SIGTERM",
             f"events      {json.dumps({name: events[name] for name in TARGET_FIGURES})} {json.dumps(events['errors'])}",
             f"            {stored} in the topic, {stored - events['delivered']} of them failed: acknowledgement lost",
             f"dead        {json.dumps({name: dead[name] for name in TARGET_FIGURES})} {json.dumps(dead['errors'])}",

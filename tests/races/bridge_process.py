@@ -1,6 +1,4 @@
-"""`python -m tests.races.bridge_process CONFIG FIGURES`: `pykafkaevt bridge --config CONFIG`, with its last figures in a
-file.
-"""
+"""`python -m tests.races.bridge_process CONFIG FIGURES`: the bridge, whose last snapshot goes to the file FIGURES."""
 
 import json
 import logging

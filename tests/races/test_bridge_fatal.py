@@ -1,4 +1,4 @@
-"""The bridge with dead letters on its events' client, and fatal errors: each event is delivered once or says why not."""
+"""Fatal errors of the client that the bridge's events and dead letters share: each event is accounted for."""
 
 from pathlib import Path
 

@@ -383,6 +383,20 @@ def test_a_flood_of_names_does_not_make_the_list_of_events_grow_for_ever(run, mo
     run(flood)
 
 
+def test_a_snapshot_has_the_counters_of_each_subscriber(run):
+    def look(bridge):
+        bridge.commands.event_subscribe("E", "kafka:127.0.0.1:1/t?g.log_level=0&g.queue.buffering.max.messages=1")
+        ((_, subscription),) = bridge.routing.interface.subscriptions()
+        subscription.producer.publish(b"1")
+        (one,) = bridge.commands.snapshot()["subscribers"]
+        assert one == {
+            **{"event": "E", "socket": "kafka:127.0.0.1:1/t", "expires_s": None},
+            **{"queued": 1, "delivered": 0, "failed": 0, "dropped": 0, "rejected": 0, "in_flight": 1},
+        }
+
+    run(look)
+
+
 def test_a_snapshot_waits_for_no_change_of_routes(run):
     def look(bridge):
         with bridge.routing.changing:
