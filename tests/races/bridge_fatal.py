@@ -38,6 +38,7 @@ PUSHED_SECONDS = 1.0  # after which an error that hit no first request is pushed
 HEALTH_SECONDS = 0.25
 ANSWER_SECONDS = 2.0
 SENDER_SECONDS = 30  # that the sender may take beyond its time
+LAST_SECONDS, SLOW_MS = 0.3, 300  # of sending, while the broker answers so slowly
 TARGET_FIGURES = ("queued", "delivered", "failed", "dropped", "rejected", "in_flight")
 
 
@@ -78,6 +79,11 @@ class RunningBridge:
     def lines(self, words: str) -> int:
         """How many lines of the log have these words."""
         return self.log.read_text(errors="replace").count(words)
+
+    def failed_at_last(self) -> bool:
+        """Whether a fatal error came while it drained."""
+        _, _, last = self.log.read_text(errors="replace").partition('"message":"draining"')
+        return "atal error" in last
 
     def memory(self) -> int:
         """kB of it that are in memory; 0 when it has ended."""
@@ -211,18 +217,21 @@ def run(seconds: float, rate: float, per_minute: float, folder: Path) -> Run:
             arguments = (bridge.udp, bridge.hep, bridge.tcp, rate, seconds, there)
             sender = context.Process(target=flow.run, args=arguments, daemon=True)
             sender.start()
+            received(here, START_SECONDS)
             health = Health(bridge.http)
             fatals = Fatals(broker, bridge, per_minute)
             memory = []
             for _ in range(4):
-                time.sleep(seconds / 4)
+                time.sleep((seconds - LAST_SECONDS) / 4)
                 memory.append(bridge.memory())
-            sent = received(here, SENDER_SECONDS)
             fatals.stop()
+            # what was sent last is under way when the bridge drains, and then one more comes
+            broker.set_rtt_ms(1, SLOW_MS)
+            sent = received(here, SENDER_SECONDS)
             health.stop()
-            # one that happens while it drains
             fatals.push()
             bridge.end()
+            broker.set_rtt_ms(1, 0)
             answers, wrong = received(here, flow.ENDING_SECONDS)
             sender.join()
             stored.finish()
@@ -291,14 +300,14 @@ def of_targets(run: Run) -> list[str]:
     due = {EVENTS: sum(one["queued"] for one in inputs), DEAD: sum(one["invalid"] for one in inputs)}
     for topic, one in run.targets().items():
         figures = {name: one[name] for name in TARGET_FIGURES}
-        held, letters = run.stored.count(topic), set(run.stored.seen[topic])
+        held, twice, letters = run.stored.count(topic), run.stored.twice(topic), set(run.stored.seen[topic])
         if one["queued"] + one["dropped"] != due[topic] or (topic == EVENTS and one["dropped"]):
             found.append(f"{due[topic]} records are due for {topic}: {figures}")
         if one["queued"] != one["delivered"] + one["failed"] or one["in_flight"] or one["rejected"]:
             found.append(f"{topic}: queued is not delivered + failed, or some were rejected: {figures}")
         if one["errors"] != ({FATAL: one["failed"]} if one["failed"] else {}):
             found.append(f"{topic}: {one['failed']} failed, by reason {one['errors']}")
-        if not one["delivered"] <= held <= one["queued"] or (twice := run.stored.twice(topic)):
+        if not one["delivered"] <= held <= one["queued"] or twice:
             found.append(f"{topic} holds {held} records, {len(twice)} of them twice, as {twice[:3]}: {figures}")
         if letters - set("uht" if topic == EVENTS else "UHT"):
             found.append(f"{topic} holds records of {letters}")
@@ -340,7 +349,7 @@ def figures(run: Run) -> str:
         (
             f"sent        {sent} messages in {seconds:.1f} s, {sent / seconds:.0f}/s: {run.sent.messages}",
             f"received    {received}, the kernel dropped {drops}; invalid: {bridge.figures['invalid']}",
-            f"fatal       {run.fatals} errors, and one more at the SIGTERM",
+            f"fatal       {run.fatals} errors; one more while it drained: {'yes' if bridge.failed_at_last() else 'no'}",
             f"events      {json.dumps({name: events[name] for name in TARGET_FIGURES})} {json.dumps(events['errors'])}",
             f"            {stored} in the topic, {stored - events['delivered']} of them failed: acknowledgement lost",
             f"dead        {json.dumps({name: dead[name] for name in TARGET_FIGURES})} {json.dumps(dead['errors'])}",

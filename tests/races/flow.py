@@ -115,6 +115,8 @@ def read_answers(peer: socket.socket, answers: Answers, wrong: list[str]) -> Non
                     answers.errors[answer["id"]] = answer["error"]["message"]
                 else:
                     answers.ok.append(answer["id"])
+    except ConnectionResetError:
+        pass  # the end of a connection of which not all was read
     except OSError as error:
         wrong.append(f"a connection failed: {error}")
 
@@ -130,8 +132,7 @@ def send_requests(peers: list[socket.socket], numbers: Numbers, rate: float, sec
 
 
 def run(udp: int, hep: int, tcp: int, rate: float, seconds: float, parent: Connection) -> None:
-    """The process: sends, tells its parent what it Sent, and at the bridge's end the Answers and what is wrong."""
-    started = time.monotonic()
+    """The process: tells its parent that it begins, what it Sent, at the bridge's end the Answers and what is wrong."""
     numbers = {letter: Numbers(letter) for letter in SHARES}
     answers = [Answers() for _ in range(CONNECTIONS)]
     wrong: list[str] = []
@@ -145,6 +146,8 @@ def run(udp: int, hep: int, tcp: int, rate: float, seconds: float, parent: Conne
         threading.Thread(target=send_datagrams, args=(hep, numbers["h"], rate * SHARES["h"], seconds)),
         threading.Thread(target=send_requests, args=(peers, numbers["t"], rate * SHARES["t"], seconds), daemon=True),
     ]
+    parent.send(None)
+    started = time.monotonic()
     for thread in readers + senders:
         thread.start()
     for thread in senders:
