@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,6 +40,7 @@ HEALTH_SECONDS = 0.25
 ANSWER_SECONDS = 2.0
 SENDER_SECONDS = 30  # that the sender may take beyond its time
 LAST_SECONDS, SLOW_MS = 0.3, 300  # of sending, while the broker answers so slowly
+DRAINING = '"message":"draining"'  # in the log
 TARGET_FIGURES = ("queued", "delivered", "failed", "dropped", "rejected", "in_flight")
 
 
@@ -82,7 +84,7 @@ class RunningBridge:
 
     def failed_at_last(self) -> bool:
         """Whether a fatal error came while it drained."""
-        _, _, last = self.log.read_text(errors="replace").partition('"message":"draining"')
+        _, _, last = self.log.read_text(errors="replace").partition(DRAINING)
         return "atal error" in last
 
     def memory(self) -> int:
@@ -93,10 +95,13 @@ class RunningBridge:
             return 0
         return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
 
-    def end(self) -> None:
-        """SIGTERM, and wait: AssertionError when it does not end."""
+    def end(self, meanwhile: Callable[[], None]) -> None:
+        """SIGTERM, meanwhile() when it drains, and wait: AssertionError when it does not end."""
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
+        while not self.lines(DRAINING) and time.monotonic() - started < DRAIN_SECONDS:
+            time.sleep(0.01)
+        meanwhile()
         try:
             self.code = self.process.wait(DRAIN_SECONDS + 10)
         except subprocess.TimeoutExpired:
@@ -229,8 +234,7 @@ def run(seconds: float, rate: float, per_minute: float, folder: Path) -> Run:
             broker.set_rtt_ms(1, SLOW_MS)
             sent = received(here, SENDER_SECONDS)
             health.stop()
-            fatals.push()
-            bridge.end()
+            bridge.end(fatals.push)
             broker.set_rtt_ms(1, 0)
             answers, wrong = received(here, flow.ENDING_SECONDS)
             sender.join()
@@ -365,6 +369,8 @@ def figures(run: Run) -> str:
 def main() -> int:
     """See above."""
     seconds, rate, per_minute = (float(text) for text in sys.argv[1:])
+    # as Ctrl-C: no process is left
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="bridge-fatal-") as name:
         done = run(seconds, rate, per_minute, Path(name))
         print(figures(done), flush=True)
