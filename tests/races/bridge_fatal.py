@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,7 +46,10 @@ TARGET_FIGURES = ("queued", "delivered", "failed", "dropped", "rejected", "in_fl
 
 
 class RunningBridge:
-    """The process. figures: its last snapshot; code: its exit code; ending: the seconds from SIGTERM to its end."""
+    """The process. figures: its last snapshot; code: its exit code; ending: the seconds from SIGTERM to its end.
+
+    failed_at_last: the records that failed in that time.
+    """
 
     def __init__(self, bootstrap: str, folder: Path) -> None:
         self.udp, self.hep = free_ports(2, socket.SOCK_DGRAM)
@@ -54,6 +58,7 @@ class RunningBridge:
         self.figures: dict[str, Any] = {}
         self.code: int | None = None
         self.ending = 0.0
+        self.failed_at_last = 0
         config = folder / "bridge.toml"
         urls = [f"udp://127.0.0.1:{self.udp}", f"tcp://127.0.0.1:{self.tcp}", f"hep://127.0.0.1:{self.hep}"]
         config.write_text(
@@ -82,10 +87,11 @@ class RunningBridge:
         """How many lines of the log have these words."""
         return self.log.read_text(errors="replace").count(words)
 
-    def failed_at_last(self) -> bool:
-        """Whether a fatal error came while it drained."""
-        _, _, last = self.log.read_text(errors="replace").partition(DRAINING)
-        return "atal error" in last
+    def snapshot(self) -> dict[str, Any]:
+        """Its figures of now."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/api/snapshot", timeout=ANSWER_SECONDS) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
 
     def memory(self) -> int:
         """kB of it that are in memory; 0 when it has ended."""
@@ -97,6 +103,7 @@ class RunningBridge:
 
     def end(self, meanwhile: Callable[[], None]) -> None:
         """SIGTERM, meanwhile() when it drains, and wait: AssertionError when it does not end."""
+        before = self.snapshot()
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         while not self.lines(DRAINING) and time.monotonic() - started < DRAIN_SECONDS:
@@ -111,6 +118,13 @@ class RunningBridge:
         self.ending = time.monotonic() - started
         assert self.last.exists(), self.log.read_text()[-8000:]
         self.figures = json.loads(self.last.read_text())
+        self.failed_at_last = failed(self.figures) - failed(before)
+
+
+def failed(snapshot: dict[str, Any]) -> int:
+    """The records that failed, of all targets."""
+    count: int = sum(one["failed"] for one in snapshot["targets"])
+    return count
 
 
 class Health:
@@ -264,9 +278,8 @@ def of_life(run: Run) -> list[str]:
     """What is wrong with how the bridge lived and ended."""
     found = [f"healthz: {text}" for text in run.health.bad[:3]]
     bridge = run.bridge
-    failed = any(one["failed"] for one in run.targets().values())
-    if bridge.code != int(failed):
-        found.append(f"the bridge ended with {bridge.code}; records failed: {failed}")
+    if bridge.code != int(failed(bridge.figures) > 0):
+        found.append(f"the bridge ended with {bridge.code}; {failed(bridge.figures)} records failed")
     if bridge.ending > DRAIN_SECONDS + BEYOND_DRAIN or bridge.figures["living"]:
         found.append(f"it took {bridge.ending:.1f} s to end; its threads {bridge.figures['living']} did not")
     if bridge.lines("Traceback"):
@@ -353,7 +366,7 @@ def figures(run: Run) -> str:
         (
             f"sent        {sent} messages in {seconds:.1f} s, {sent / seconds:.0f}/s: {run.sent.messages}",
             f"received    {received}, the kernel dropped {drops}; invalid: {bridge.figures['invalid']}",
-            f"fatal       {run.fatals} errors; one more while it drained: {'yes' if bridge.failed_at_last() else 'no'}",
+            f"fatal       {run.fatals} errors; {bridge.failed_at_last} records failed by one more while it drained",
             f"events      {json.dumps({name: events[name] for name in TARGET_FIGURES})} {json.dumps(events['errors'])}",
             f"            {stored} in the topic, {stored - events['delivered']} of them failed: acknowledgement lost",
             f"dead        {json.dumps({name: dead[name] for name in TARGET_FIGURES})} {json.dumps(dead['errors'])}",

@@ -9,4 +9,4 @@ def test_every_event_received_is_delivered_once_or_failed_with_the_fatal_error(t
     done = run(8, 3000, 60, tmp_path)
     assert not mistakes(done), figures(done)
     assert done.fatals >= 4, figures(done)
-    assert done.bridge.failed_at_last(), figures(done)
+    assert done.bridge.failed_at_last, figures(done)
