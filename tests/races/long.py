@@ -1,6 +1,7 @@
-"""`python -m tests.races.long [SECONDS [SEED [WITHOUT …]]]`: the cells of the table in random order, over and over, each
-time with another seed, some side by side; but for those of the actions and happenings WITHOUT. Ends with 1 at the first
-that fails, and says the command that repeats it.
+"""`python -m tests.races.long [SECONDS [SEED [WITHOUT …]]]`: the cells of the table in random order, over and over.
+
+Each time with another seed, some side by side; but for those of the actions and happenings WITHOUT. Ends with 1 at the
+first that fails, and says the command that repeats it.
 """
 
 import itertools
