@@ -18,9 +18,9 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.queueing cimport ENDED_CLOSED, ENDED_DONE, ENDED_FULL, ENDED_INTERRUPTED, Ending, Waiting, enter
 from pykafkaevt.kafka.reports cimport take_over
 from pykafkaevt.kafka.topic cimport (
-    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Handle, Topic, all_in_flight, counter_get, counter_set,
-    event_count_sequence, event_count_wait, gate_enter, gate_leave, gate_move, gate_state, gate_users, monotonic_us,
-    publish_topic, this_thread,
+    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, all_in_flight, counter_get,
+    counter_set, event_count_sequence, event_count_wait, gate_enter, gate_leave, gate_move, gate_state, gate_users,
+    monotonic_us, publish_topic, this_thread,
 )
 
 from pykafkaevt.errors import Closed, Error
@@ -176,10 +176,21 @@ cdef class Client(Keeper):
 
     cdef int begin_closing(self, int64_t until) except -1:
         """Take nothing more from now on."""
+        cdef uint64_t seen
         self.close_by_us = min(self.close_by_us, until)
-        if gate_move(&self.handle.gate, GATE_IN(GATE_OPEN) | GATE_IN(GATE_FATAL), GATE_DRAINING):
-            self.failed_before = failed(&self.handle)
-        return 0
+        while True:
+            seen = event_count_sequence(&self.handle.gate.changed)
+            if gate_move(&self.handle.gate, GATE_IN(GATE_OPEN) | GATE_IN(GATE_FATAL), GATE_DRAINING):
+                self.failed_before = failed(&self.handle)
+            if gate_state(&self.handle.gate) != GATE_OPENING:
+                return 0
+            if monotonic_us() >= until:
+                # the keeper closes what it opens
+                self.reports.adopted = True
+                return 0
+            with nogil:
+                event_count_wait(&self.handle.gate.changed, seen, min(until - monotonic_us(), <int64_t> SLICE_US))
+            PyErr_CheckSignals()
 
     cdef bint draining(self) noexcept:
         """Whether flushing is worth going on with."""
@@ -215,10 +226,12 @@ cdef class Client(Keeper):
 
     def adopt(self) -> None:
         """The last producer went without close(): take nothing more, and end when every record has its report."""
+        if not self.closed:
+            self.failed_before = failed(&self.handle)
+        # before the move: while an instance is opened, it is the keeper that makes it
         self.reports.adopted = True
         if not gate_move(&self.handle.gate, GATE_IN(GATE_OPEN) | GATE_IN(GATE_FATAL), GATE_DRAINING):
             return
-        self.failed_before = failed(&self.handle)
         if not self.serving:
             self.give_up()
         with nogil:

@@ -9,11 +9,12 @@
  *  3. Whoever is inside comes out within 100 ms: what waits for longer (a full queue, a flush) does so outside, on
  *     `changed`, and enters again.
  *  4. The state becomes GATE_OPEN last, when every topic has its handle. It leaves it by a move, which exactly one
- *     caller makes; nobody enters after the move, and what is shut is destroyed when the last user has left.
+ *     caller makes; nobody enters after the move, and what is shut is destroyed when the last user has left. Who drains
+ *     may still enter to flush, so an instance is exchanged in GATE_OPENING, which closing waits for.
  *  5. Every wait has a limit and is woken by each change of the state.
  * State and users are one word, and its operations sequentially consistent: whoever enters sees the state that holds.
  *
- *   opening -> open -> fatal -> open ...      the keeper opens anew after a fatal error; after a fork the child begins here
+ *   opening -> open -> fatal -> opening ...   the keeper opens anew after a fatal error; after a fork the child is fatal
  *   open or fatal -> draining -> closed       closing stops accepting first, then flushes
  */
 #ifndef PYKAFKAEVT_GATE_H

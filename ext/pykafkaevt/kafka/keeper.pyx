@@ -169,13 +169,17 @@ cdef class Keeper:
         cdef rd_kafka_t* old = self.handle.rk
         cdef rd_kafka_queue_t* queue = self.handle.queue
         with nogil:
-            close_topics(self.handle.topics)
-            self.handle.rk = NULL
-            self.handle.queue = NULL
             if monotonic_us() - self.opened_us > SETTLED_US:
                 self.pause_us = 0
             self.wait_while_fatal(self.pause_us)
             self.pause_us = min(2 * self.pause_us + PAUSE_US, <int64_t> PAUSE_MAX_US)
+        # who flushes while it drains uses the instance: closing begins before this, or when the next one is there
+        if not gate_move(&self.handle.gate, GATE_IN(GATE_FATAL), GATE_OPENING):
+            return 0
+        with nogil:
+            close_topics(self.handle.topics)
+            self.handle.rk = NULL
+            self.handle.queue = NULL
         try:
             self.open_instance()
             counter_set(&self.handle.broken, 0)
@@ -184,11 +188,14 @@ cdef class Keeper:
                 logger.error("%s: not connected anew after a fatal error: %s", self.name, error)
             self.open_error = error.with_traceback(None)
             counter_set(&self.handle.broken, 1)
-        if self.handle.rk != NULL and gate_move(&self.handle.gate, GATE_IN(GATE_FATAL), GATE_OPEN) and old != NULL:
-            if self.log_rate.allows():
-                logger.warning("%s: connected anew after a fatal error", self.name)
+        opened = self.handle.rk != NULL
+        gate_move(&self.handle.gate, GATE_IN(GATE_OPENING), GATE_OPEN if opened else GATE_FATAL)
+        if self.reports.adopted:
+            # adopt() came while the state could not be moved
+            gate_move(&self.handle.gate, GATE_IN(GATE_OPEN) | GATE_IN(GATE_FATAL), GATE_DRAINING)
+        if opened and old != NULL and self.log_rate.allows():
+            logger.warning("%s: connected anew after a fatal error", self.name)
         with nogil:
-            event_count_signal(&self.handle.gate.changed)
             hand_over(&self.reports)
             if old != NULL:
                 api.queue_destroy(queue)
