@@ -74,6 +74,7 @@ def remove_stale(path: Path) -> None:
 
 def removal(path: Path) -> Callable[[], None]:
     """A callable that removes the socket that is at the path now, unless another is there by then. Raises OSError."""
+    # as long as the socket is open, no other file can have its inode
     ours = path.lstat()
 
     def remove() -> None:
