@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -13,6 +14,7 @@ from pykafkaevt.log_rate import LogRate
 
 logger = logging.getLogger("pykafkaevt.bridge")
 
+RESERVED: Final = 384  # descriptors that peers leave: for control, HTTP, Kafka, and those accepted to be closed
 TROUBLE: Final = (3, 60.0)  # lines about what peers cause: at once, and seconds until one more
 
 
@@ -21,6 +23,12 @@ def raise_descriptor_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def most_peers() -> int:
+    """The connections that inputs may have altogether: what the descriptors allow, less those that others need."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft // 4, soft - RESERVED)
 
 
 class RatedLines(logging.Filter):
@@ -61,12 +69,21 @@ def say_trouble_rarely(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class Limit:
-    """The connections of a server, as many as there may be, each as long as it may last."""
+    """The connections of one or more servers, as many as there may be, each as long as it may last.
 
-    def __init__(self, most: int, seconds: float) -> None:
+    what: they are, in the log; most: at one time; seconds: that each may last, None for no limit.
+    """
+
+    def __init__(self, what: str, most: int, seconds: float | None = None) -> None:
+        self.what = what
         self.most = most
         self.seconds = seconds
         self.open = 0
+        self.rate = LogRate(*TROUBLE)
+
+    def note(self) -> dict[str, int]:
+        """The `extra` of a line about it."""
+        return {"limit": self.most, **self.rate.note()}
 
     def around(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """A protocol factory whose connections are those of `make`, within the limit."""
@@ -80,15 +97,19 @@ class LimitedConnection(asyncio.Protocol):
         self.limit = limit
         self.make = make
         self.inner: asyncio.Protocol | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """One too many has no protocol behind it."""
         assert isinstance(transport, asyncio.Transport)
         if self.limit.open >= self.limit.most:
+            if self.limit.rate.allows():
+                logger.warning("one connection too many was closed: %s", self.limit.what, extra=self.limit.note())
             transport.abort()
             return
         self.limit.open += 1
-        self.timer = asyncio.get_running_loop().call_later(self.limit.seconds, transport.abort)
+        if self.limit.seconds is not None:
+            self.timer = asyncio.get_running_loop().call_later(self.limit.seconds, transport.abort)
         self.inner = self.make()
         self.inner.connection_made(transport)
 
@@ -96,7 +117,8 @@ class LimitedConnection(asyncio.Protocol):
         """The next one may come."""
         if self.inner is not None:
             self.limit.open -= 1
-            self.timer.cancel()
+            if self.timer is not None:
+                self.timer.cancel()
             self.inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -169,7 +169,7 @@ async def serving(pages: Pages, host: str, port: int) -> AsyncIterator[None]:
     await runner.setup()
     try:
         assert runner.server is not None
-        protocols = Limit(CONNECTIONS, LASTING).around(runner.server)
+        protocols = Limit(f"http {host}:{port}", CONNECTIONS, LASTING).around(runner.server)
         try:
             listening = await asyncio.get_running_loop().create_server(protocols, host, port, backlog=BACKLOG)
         except OSError as error:

@@ -5,6 +5,7 @@ import copy
 import http.client
 import json
 import os
+import resource
 import shutil
 import socket
 import stat
@@ -638,12 +639,13 @@ def test_no_connection_lasts_for_ever(bridge, port, monkeypatch):
         assert 0.4 < time.monotonic() - started < 5
 
 
-def test_connections_beyond_the_limit_are_closed_and_others_go_on(bridge, path, port, monkeypatch):
+def test_connections_beyond_the_limit_are_closed_and_others_go_on(bridge, path, port, monkeypatch, caplog):
     monkeypatch.setattr(bridge_http, "CONNECTIONS", 8)
     with running(bridge, path, ("127.0.0.1", port)), ExitStack() as stack:
         slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(300)]
         for one in slow[8:]:
             assert ends(one)
+        assert 1 <= len([one for one in caplog.records if "one connection too many" in one.getMessage()]) <= 3
         slow[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert slow[0].recv(12) == b"HTTP/1.1 200"
         with socket.socket(socket.AF_UNIX) as client:
@@ -691,6 +693,15 @@ def test_accepting_without_descriptors_is_said_now_and_then_and_faults_keep_thei
         *[("socket.accept() out of system resource: [Errno 24] Too many open files", True)] * 3,
         ("fault", False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("soft", "peers"),
+    [(1024, 640), (512, 128), (256, 64), (1 << 20, (1 << 20) - 384), (resource.RLIM_INFINITY, sys.maxsize)],
+)
+def test_peers_leave_descriptors_for_others(monkeypatch, soft, peers):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+    assert accepting.most_peers() == peers
 
 
 def test_the_soft_limit_of_descriptors_becomes_the_hard_one():
