@@ -975,6 +975,18 @@ def test_ctl_without_a_bridge(path, port):
     assert ctl("--http", "ftp://h", "which").exit_code == 2
 
 
+def test_ctl_with_a_token_that_cannot_be_used_or_is_another(bridge, port, token, tmp_path):
+    address = ["--http", f"http://127.0.0.1:{port}"]
+    result = ctl(*address, "--http-token", tmp_path / "none", "which")
+    assert (result.exit_code, result.stderr) == (1, f"Error: http_token: {tmp_path}/none: No such file or directory\n")
+    other = written(tmp_path / "other", "another-horse-battery", 0o600)
+    with running(bridge, None, ("127.0.0.1", port), token):
+        result = ctl(*address, "--http-token", other, "which")
+    assert result.exit_code == 1
+    assert "401 this is not the token" in result.stderr
+    assert "another-horse" not in result.output
+
+
 @pytest.mark.parametrize("answer", [b"", b"hello\n", b"[]\n", b'{"error": 1}\n'])
 def test_ctl_with_something_else_at_the_socket(path, answer):
     with socket.socket(socket.AF_UNIX) as listener:

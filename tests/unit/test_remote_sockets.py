@@ -1,5 +1,6 @@
 """What sockets that come by the control socket or HTTP may have, and how many subscriptions they make."""
 
+import re
 import threading
 from pathlib import Path
 
@@ -105,6 +106,13 @@ def test_others_are_invalid_params_that_name_the_property_and_why(commands, prop
     assert "hunter2" not in str(error)
     assert commands.events_list() == {"Events": []}
     assert commands.routing.interface.subscriptions() == []
+
+
+def test_the_table_of_the_document_has_the_allowed_properties():
+    text = (Path(__file__).parents[2] / "docs" / "bridge.md").read_text()
+    table = text.split("| property of a subscriber's socket | |", maxsplit=1)[1].split("\n\n", maxsplit=1)[0]
+    named = [name for row in table.splitlines()[2:] for name in re.findall(r"`([\w.]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(ALLOWED)
 
 
 def test_limits_and_values_are_of_allowed_properties():
