@@ -16,10 +16,11 @@ from pykafkaevt import __version__
 from pykafkaevt.bridge.config import EVENT_NAME, BridgeConfig, Input
 from pykafkaevt.bridge.connections import not_queued
 from pykafkaevt.bridge.receivers import Receivers
-from pykafkaevt.bridge.remote_sockets import EVENTS, SOCKET_TEXT, SUBSCRIPTIONS, check_remote
+from pykafkaevt.bridge.remote_sockets import SOCKET_TEXT, SUBSCRIPTIONS, check_remote
 from pykafkaevt.bridge.routing import COUNTS, Routing
 from pykafkaevt.bridge.streams import Streams
 from pykafkaevt.errors import Closed, DeliveryError, Error, EventError
+from pykafkaevt.event import Subscription
 from pykafkaevt.jsonrpc.template import dumps
 from pykafkaevt.sockets import parse_socket
 
@@ -27,6 +28,8 @@ logger = logging.getLogger("pykafkaevt.bridge")
 
 MI: Final = Input("mi:", "mi")  # the input of events raised by hand
 NEWEST: Final = 20  # events that a snapshot shows
+SUBSCRIBER_COUNTS: Final = ("queued", "delivered", "failed", "dropped", "rejected", "in_flight")
+KNOWN: Final = 1000  # events that are listed, unless more are counted by name or have subscribers
 
 
 class Commands:
@@ -71,19 +74,13 @@ class Commands:
         return "OK"
 
     def events_list(self) -> dict[str, Any]:
-        """The events seen so far, as OpenSIPS's MI command events_list."""
-        known = self.known_events()
-        for ingest in self.routing.all_ingests():
-            for name in ingest.counts()["events"]:
-                # "(other)": names beyond those that are counted each
-                if name != "(other)" and name not in known and len(known) < EVENTS:
-                    self.routing.interface.publish_event(name)
-                    known.add(name)
+        """The events seen so far, as OpenSIPS's MI command events_list; of more than KNOWN those seen last."""
+        # (other): names beyond those that are counted each
+        seen = {name for ingest in self.routing.all_ingests() for name in ingest.counts()["events"]} - {"(other)"}
+        for name in seen:
+            self.routing.interface.publish_event(name)
+        self.routing.interface.forget_events(KNOWN, seen)
         return self.routing.interface.events_list()
-
-    def known_events(self) -> set[str]:
-        """The names of the events that are known."""
-        return {one["name"] for one in self.routing.interface.events_list()["Events"]}
 
     def subscribers_list(self, event: str | None = None, socket: str | None = None) -> dict[str, Any]:
         """As OpenSIPS's MI command. Raises EventError, SocketError, ValueError."""
@@ -93,7 +90,7 @@ class Commands:
         """Have an event, seen yet or not, go to a Kafka socket too, for `expire` seconds.
 
         Raises as the interface; ConfigError for a property that such a socket may not have, ValueError for a text that
-        is too long, Error when there are too many subscriptions, clients or events.
+        is too long, Error when there are too many subscriptions or clients.
         """
         if len(socket) > SOCKET_TEXT:
             raise ValueError(f"socket has more than {SOCKET_TEXT} characters")
@@ -103,13 +100,12 @@ class Commands:
         check_remote(parsed)
         interface = self.routing.interface
         with self.subscribing:
-            known = self.known_events()
-            if event not in known and len(known) >= EVENTS:
-                raise Error(f"{EVENTS} events are known, and there may be no more")
             there = interface.subscriptions()
             is_new = expire != 0 and all((name, one.socket) != (event, parsed) for name, one in there)
             if is_new and len(there) >= SUBSCRIPTIONS:
                 raise Error(f"there are {SUBSCRIPTIONS} subscriptions, and there may be no more")
+            # subscribing makes events known too, and those of subscriptions that ended are still listed
+            interface.forget_events(KNOWN - 1)
             interface.publish_event(event)
             interface.subscribe_event(event, parsed, expire)
             self.routing.renew()
@@ -163,9 +159,17 @@ class Commands:
             "targets": self.routing.targets.snapshot(),
             "invalid": dict(invalid),
             "events": dict(events),
-            "subscribers": [
-                {"event": name, "socket": str(one.socket), "expires_s": one.ttl}
-                for name, one in self.routing.interface.subscriptions()
-            ],
+            "subscribers": [subscriber(name, one) for name, one in self.routing.interface.subscriptions()],
             "last_events": newest[:NEWEST],
         }
+
+
+def subscriber(event: str, subscription: Subscription) -> dict[str, Any]:
+    """A subscriber's state and counters, JSON-able; several of one socket have the same counters."""
+    counts = subscription.producer._counts()
+    return {
+        "event": event,
+        "socket": str(subscription.socket),
+        "expires_s": subscription.ttl,
+        **{name: counts[name] for name in SUBSCRIBER_COUNTS},
+    }

@@ -15,7 +15,6 @@ from pykafkaevt.sockets import KafkaSocket
 
 SUBSCRIPTIONS: Final = 64  # made at run time, at one time
 CLIENTS: Final = 16  # that they make, those that still deliver after their end included; each has 4 threads and more
-EVENTS: Final = 512  # that are known by name
 SOCKET_TEXT: Final = 4096  # characters
 
 # The properties that are allowed, as g. and as t., after why they do no harm.

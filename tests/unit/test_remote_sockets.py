@@ -165,15 +165,6 @@ def test_clients_that_come_and_go_are_bounded_too(commands):
     assert len(commands.routing.interface._pool._shared) == 0
 
 
-def test_events_known_by_name_are_bounded(commands, monkeypatch):
-    monkeypatch.setattr(bridge_commands, "EVENTS", 2)
-    for name in ("A", "B", "A"):
-        commands.event_subscribe(name, "kafka:127.0.0.1:1/t", 0)
-    assert error_of(commands) == {"code": 500, "message": "2 events are known, and there may be no more"}
-    commands.raise_event("C")
-    assert [one["name"] for one in commands.events_list()["Events"]] == ["A", "B"]
-
-
 def test_calls_at_the_same_time_do_not_pass_the_limit(commands, monkeypatch):
     monkeypatch.setattr(bridge_commands, "SUBSCRIPTIONS", 5)
     start = threading.Barrier(8)

@@ -62,7 +62,9 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* to
     cdef Topic* topic = topics
     cdef Py_ssize_t wrong
     cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, properties)
-    cdef rd_kafka_t* rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
+    cdef rd_kafka_t* rk
+    with nogil:
+        rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
     if rk == NULL:
         api.conf_destroy(conf)
         # properties that are wrong together: librdkafka's reason names one of them or none
