@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from pykafkaevt import embedded
+from pykafkaevt.errors import Error
 from pykafkaevt.kafka.client import Client, close_all
 from pykafkaevt.kafka.process import renewed_after_fork
 from pykafkaevt.kafka.producer import Producer
@@ -42,12 +43,14 @@ class Shared:
 class ClientPool:
     """Producers for sockets, over as few clients as librdkafka allows. Safe from many threads.
 
-    options: those of all producers.
+    options: those of all producers. max_clients: at one time, with those that have not ended yet; None for no
+    limit.
     """
 
-    def __init__(self, options: ProducerOptions) -> None:
+    def __init__(self, options: ProducerOptions, max_clients: int | None = None) -> None:
         """Connects nowhere yet."""
         self._options = options
+        self._max_clients = max_clients
         self._shared: dict[Cluster, list[Shared]] = {}
         self._retired: list[Shared] = []
         self._totals: dict[str, Any] = {}
@@ -67,11 +70,12 @@ class ClientPool:
     def borrow(self, socket: KafkaSocket) -> Producer:
         """The producer of a socket, made when it is the first of its kind. Raises ConfigError, Error."""
         with self._lock:
-            candidates = self._shared.setdefault(socket.cluster, [])
+            candidates = self._shared.get(socket.cluster, [])
             shared = next((one for one in candidates if one.fits(socket)), None)
             if shared is None:
+                self._check_limit()
                 shared = Shared(socket)
-                candidates.append(shared)
+                self._shared.setdefault(socket.cluster, []).append(shared)
             try:
                 producer = self._make(shared, socket)
             except BaseException:
@@ -79,6 +83,11 @@ class ClientPool:
                 raise
             shared.uses += 1
             return producer
+
+    def _check_limit(self) -> None:
+        self._fold()
+        if self._max_clients is not None and len(self._all()) >= self._max_clients:
+            raise Error(f"there are {self._max_clients} Kafka clients, and there may be no more")
 
     def _make(self, shared: Shared, socket: KafkaSocket) -> Producer:
         if socket.topic in shared.producers:

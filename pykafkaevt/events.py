@@ -52,13 +52,16 @@ class EventInterface:
     producer_options: those of ProducerOptions but on_delivery, for every subscriber. Without on_full a full queue holds
     raise_event back for 1 s at most, once, so that a subscriber whose cluster is away does not hold back the others.
     Safe from many threads; after fork() as Producer.
+
+    max_clients: Kafka clients at one time, those that still deliver for subscribers that are gone included; None for no
+    limit. subscribe_event raises Error for one more.
     """
 
-    def __init__(self, *, producer_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, *, producer_options: Mapping[str, Any] | None = None, max_clients: int | None = None) -> None:
         """Connects nowhere: that is done when a subscriber's first event is raised, and in the background."""
         options = {"on_full": "block_once", "full_timeout": FULL_TIMEOUT, **(producer_options or {})}
         self._options = ProducerOptions(on_delivery=call_reports, **options)
-        self._pool = ClientPool(self._options)
+        self._pool = ClientPool(self._options, max_clients)
         self._events: dict[str, Event] = {}
         self._numbered = 0  # the ids given so far
         self._raised_before = 0  # of events that were forgotten

@@ -13,12 +13,13 @@ from typing import Any, Final, Literal
 import orjson
 
 from pykafkaevt import __version__
-from pykafkaevt.bridge.config import BridgeConfig, Input
+from pykafkaevt.bridge.config import EVENT_NAME, BridgeConfig, Input
 from pykafkaevt.bridge.connections import not_queued
 from pykafkaevt.bridge.receivers import Receivers
+from pykafkaevt.bridge.remote_sockets import SOCKET_TEXT, SUBSCRIPTIONS, check_remote
 from pykafkaevt.bridge.routing import COUNTS, Routing
 from pykafkaevt.bridge.streams import Streams
-from pykafkaevt.errors import Closed, DeliveryError, EventError
+from pykafkaevt.errors import Closed, DeliveryError, Error, EventError
 from pykafkaevt.event import Subscription
 from pykafkaevt.jsonrpc.template import dumps
 from pykafkaevt.sockets import parse_socket
@@ -51,6 +52,7 @@ class Commands:
         self.phase: Literal["starting", "receiving", "draining"] = "starting"
         self.started = time.time()
         self.mi = routing.make_ingest(MI, "json")
+        self.subscribing = threading.Lock()  # held while subscriptions are counted and one more is made
         self.raising = threading.Lock()  # held while mi is fed, which waits while a target's queue is full
 
     def faults(self) -> list[str]:
@@ -85,13 +87,28 @@ class Commands:
         return self.routing.interface.subscribers_list(event, socket)
 
     def event_subscribe(self, event: str, socket: str, expire: float | None = None) -> str:
-        """Have an event, seen yet or not, go to a Kafka socket too, for `expire` seconds. Raises as the interface."""
+        """Have an event, seen yet or not, go to a Kafka socket too, for `expire` seconds.
+
+        Raises as the interface; ConfigError for a property that such a socket may not have, ValueError for a text that
+        is too long, Error when there are too many subscriptions or clients.
+        """
+        if len(socket) > SOCKET_TEXT:
+            raise ValueError(f"socket has more than {SOCKET_TEXT} characters")
+        if len(event.encode(errors="replace")) > EVENT_NAME:
+            raise ValueError(f"event has more than {EVENT_NAME} bytes")
         parsed = parse_socket(socket)
-        # subscribing makes events known too, and those of subscriptions that ended are still listed
-        self.routing.interface.forget_events(KNOWN - 1)
-        self.routing.interface.publish_event(event)
-        self.routing.interface.subscribe_event(event, parsed, expire)
-        self.routing.renew()
+        check_remote(parsed)
+        interface = self.routing.interface
+        with self.subscribing:
+            there = interface.subscriptions()
+            is_new = expire != 0 and all((name, one.socket) != (event, parsed) for name, one in there)
+            if is_new and len(there) >= SUBSCRIPTIONS:
+                raise Error(f"there are {SUBSCRIPTIONS} subscriptions, and there may be no more")
+            # subscribing makes events known too, and those of subscriptions that ended are still listed
+            interface.forget_events(KNOWN - 1)
+            interface.publish_event(event)
+            interface.subscribe_event(event, parsed, expire)
+            self.routing.renew()
         return "OK"
 
     def raise_event(self, event: str, params: Mapping[str, object] | Sequence[object] | str | None = None) -> str:

@@ -157,6 +157,9 @@ class BridgeConfig(
     http: Annotated[
         Address | None, Meta(description="Live page, metrics and JSON-RPC; HOST is 127.0.0.1 or [::1].")
     ] = None
+    http_token: Annotated[
+        Path | None, Meta(description="A file with the token that HTTP needs for what is more than reading.")
+    ] = None
     drain: Annotated[float, Meta(ge=0, le=3600, description="Seconds that the end waits for acknowledgements.")] = 10.0
     stats_interval: Annotated[
         float, Meta(ge=0, le=86400, description="Seconds between figures in the log, 0: none.")
@@ -190,6 +193,8 @@ class BridgeConfig(
             raise ConfigError("method", "is for the plain objects of stdin: and file:, and there is no such input")
         if self.control is not None and any(source.path == self.control for source in self.inputs):
             raise ConfigError("control", f"{self.control} is an input")
+        if self.http_token is not None and self.http is None:
+            raise ConfigError("http_token", "is for http, which is not given")
 
 
 def from_toml(path: str | Path) -> BridgeConfig:

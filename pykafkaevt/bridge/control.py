@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import stat
 import threading
@@ -13,9 +12,10 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
-
-from pykafkaevt.bridge.http import Pages
+from pykafkaevt.bridge.accepting import say_trouble_rarely
+from pykafkaevt.bridge.datagrams import removal
+from pykafkaevt.bridge.http import Pages, serving
+from pykafkaevt.bridge.http_token import read_token
 from pykafkaevt.bridge.mi import INVALID_REQUEST, MAX_REQUEST, Bridge, Calls, failure
 from pykafkaevt.errors import ConfigError
 
@@ -23,7 +23,6 @@ THREADS: Final = "pykafkaevt control"  # how the names of all its threads begin
 MAX_CLIENTS: Final = 256  # of the control socket at one time
 STARTING: Final = 10.0  # seconds that listening may take to begin
 ENDING: Final = 1.0  # seconds that the thread may take to end
-SHUTDOWN: Final = 0.5  # seconds that HTTP requests may still take
 
 
 def bind_control(path: Path) -> socket.socket:
@@ -69,8 +68,18 @@ def answers(path: Path) -> bool:
 class Control:
     """The bridge's control socket and HTTP server, in one thread; either may be None."""
 
-    def __init__(self, bridge: Bridge, socket_path: Path | None, http: tuple[str, int] | None) -> None:
-        """socket_path: of the unix socket; http: host and port, the host a loopback address."""
+    def __init__(
+        self,
+        bridge: Bridge,
+        socket_path: Path | None,
+        http: tuple[str, int] | None,
+        http_token: Path | None = None,
+    ) -> None:
+        """socket_path: of the unix socket; http: host and port, the host a loopback address; http_token: of the file.
+
+        Raises ConfigError for a token that cannot be used.
+        """
+        self.token = None if http_token is None else read_token(http_token)
         self.calls = Calls(bridge)
         self.socket_path = socket_path
         self.http = http
@@ -109,41 +118,24 @@ class Control:
     async def serve(self) -> None:
         """All that happens in the thread."""
         self.loop = asyncio.get_running_loop()
+        say_trouble_rarely(self.loop)
         self.ending = asyncio.Event()
         async with AsyncExitStack() as stack:
             try:
                 if self.socket_path is not None:
                     await self.open_socket(self.socket_path, stack)
                 if self.http is not None:
-                    await self.open_http(self.http, stack)
+                    await stack.enter_async_context(serving(Pages(self.calls, self.token), *self.http))
             except Exception as error:
                 self.opened.set_exception(error)
                 return
             self.opened.set_result(None)
             await self.ending.wait()
 
-    async def open_http(self, address: tuple[str, int], stack: AsyncExitStack) -> None:
-        """Serve HTTP until the stack is unwound. Raises ConfigError."""
-        host, port = address
-        runner = web.AppRunner(Pages(self.calls).application(), access_log=None, shutdown_timeout=SHUTDOWN)
-        stack.push_async_callback(runner.cleanup)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise ConfigError("http", f"{host}:{port}: {os.strerror(error.errno) if error.errno else error}") from error
-
     async def open_socket(self, path: Path, stack: AsyncExitStack) -> None:
         """Serve the unix socket until the stack is unwound. Raises ConfigError."""
         listener = bind_control(path)
-        made = path.stat()
-
-        def remove() -> None:
-            with suppress(OSError):
-                if os.path.samestat(made, path.lstat()):
-                    path.unlink()
-
-        stack.callback(remove)
+        stack.callback(removal(path))
         server = await asyncio.start_unix_server(self.connected, sock=listener, limit=MAX_REQUEST)
         stack.push_async_callback(self.end_clients)
         stack.callback(server.close)

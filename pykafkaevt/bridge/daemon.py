@@ -115,7 +115,7 @@ class Bridge:
             max_size=self.config.max_size,
         )
         self.commands = Commands(self.routing, self.receivers, self.streams, self.reread)
-        self.control = Control(self.commands, self.config.control, self.config.http)
+        self.control = Control(self.commands, self.config.control, self.config.http, self.config.http_token)
         self.control.start()
         stack.callback(self.control.stop)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -42,12 +43,15 @@ def open_sockets(source: Input, workers: int, receive_buffer: int) -> list[socke
             family, _, _, _, address = socket.getaddrinfo(
                 source.host, source.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
             )[0]
-            for _ in range(workers):
+            for number in range(workers):
                 one = socket.socket(family, socket.SOCK_DGRAM)
                 opened.append(one)
-                if workers > 1:
+                if number > 0:
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 one.bind(address)
+                # the first is bound without: another process that shares its ports would get some of the messages
+                if number == 0 and workers > 1:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         for one in opened:
             prepare(one, source, receive_buffer)
     except OSError as error:
@@ -66,6 +70,19 @@ def remove_stale(path: Path) -> None:
             probe.connect(str(path))
             return
         path.unlink()
+
+
+def removal(path: Path) -> Callable[[], None]:
+    """A callable that removes the socket that is at the path now, unless another is there by then. Raises OSError."""
+    # as long as the socket is open, no other file can have its inode
+    ours = path.lstat()
+
+    def remove() -> None:
+        with suppress(OSError):
+            if os.path.samestat(ours, path.lstat()):
+                path.unlink()
+
+    return remove
 
 
 def prepare(one: socket.socket, source: Input, receive_buffer: int) -> None:

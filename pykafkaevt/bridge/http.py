@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from pykafkaevt.bridge.accepting import Limit, RatedLines
+from pykafkaevt.bridge.http_token import Token
 from pykafkaevt.bridge.metrics import Metrics
-from pykafkaevt.bridge.mi import MAX_REQUEST, Calls, to_json
+from pykafkaevt.bridge.mi import MAX_REQUEST, METHODS, READING, Calls, to_json
+from pykafkaevt.errors import ConfigError
+
+logger = logging.getLogger("pykafkaevt.bridge.http")
+logger.addFilter(RatedLines(HttpProcessingError, web.HTTPException, web.RequestPayloadError, OSError))
+
+CONNECTIONS: Final = 64  # at one time
+BACKLOG: Final = 128  # connections that wait to be accepted
+LASTING: Final = 60.0  # seconds that a connection lasts at most, whatever its peer does
+IDLE: Final = 10.0  # seconds until the head of a request is there
+READING_SECONDS: Final = 5.0  # that a body may take
+LINGERING: Final = 1.0  # seconds in which the rest of a body is read that nobody wants
+SHUTDOWN: Final = 0.5  # seconds that requests may still take at the end
 
 HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -55,10 +73,11 @@ async def guard(request: web.Request, handler: Callable[[web.Request], Any]) -> 
 
 
 class Pages:
-    """The HTTP resources."""
+    """The HTTP resources. token: what lets a request change something; without one HTTP only reads."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, token: Token | None) -> None:
         self.calls = calls
+        self.token = token
         folder = files("pykafkaevt.bridge").joinpath("page")
         self.files = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGE.items()}
 
@@ -84,12 +103,28 @@ class Pages:
 
     async def mi(self, request: web.Request) -> web.Response:
         """JSON-RPC. A page of another site cannot send this content type without asking first, which is forbidden."""
+        methods = self.methods(request)
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Content-Type must be application/json\n")
-        answered = await self.calls.answer(await request.read())
+        try:
+            body = await asyncio.wait_for(request.read(), READING_SECONDS)
+        except asyncio.TimeoutError:
+            raise web.HTTPRequestTimeout(text=f"the body took more than {READING_SECONDS:g} s\n") from None
+        answered = await self.calls.answer(body, methods)
         if answered is None:
             return web.Response(status=204)
         return web.Response(body=answered, content_type="application/json")
+
+    def methods(self, request: web.Request) -> Collection[str]:
+        """What a request may call: all with the token, without one what reads, and nothing with a wrong one."""
+        authorization = request.headers.get("Authorization")
+        if authorization is None:
+            return READING
+        if self.token is None:
+            raise web.HTTPForbidden(text="the bridge has no --http-token: HTTP only reads\n")
+        if not self.token.admits(authorization):
+            raise web.HTTPUnauthorized(text="this is not the token\n", headers={"WWW-Authenticate": "Bearer"})
+        return METHODS
 
     async def metrics(self, request: web.Request) -> web.Response:
         """For Prometheus."""
@@ -118,6 +153,33 @@ class Pages:
     async def nothing(self, _request: web.Request) -> web.Response:
         """What browsers ask for and we do not have."""
         return web.Response(status=204)
+
+
+@asynccontextmanager
+async def serving(pages: Pages, host: str, port: int) -> AsyncIterator[None]:
+    """Serves them within the limits above. Raises ConfigError."""
+    runner = web.AppRunner(
+        pages.application(),
+        access_log=None,
+        logger=logger,
+        shutdown_timeout=SHUTDOWN,
+        keepalive_timeout=IDLE,
+        lingering_time=LINGERING,
+    )
+    await runner.setup()
+    try:
+        assert runner.server is not None
+        protocols = Limit(f"http {host}:{port}", CONNECTIONS, LASTING).around(runner.server)
+        try:
+            listening = await asyncio.get_running_loop().create_server(protocols, host, port, backlog=BACKLOG)
+        except OSError as error:
+            raise ConfigError("http", f"{host}:{port}: {os.strerror(error.errno) if error.errno else error}") from error
+        try:
+            yield
+        finally:
+            listening.close()
+    finally:
+        await runner.cleanup()
 
 
 def verdict(reasons: list[str]) -> web.Response:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
 import orjson
 
 from pykafkaevt.errors import Error, EventError
+from pykafkaevt.log_rate import LogRate
 
 logger = logging.getLogger("pykafkaevt.bridge")
+bugs_rate: Final = LogRate(3, 60.0)  # of tracebacks, which a peer may cause as often as it asks
 
 MAX_REQUEST: Final = 1 << 20  # bytes of a JSON-RPC request or batch
+MAX_ANSWER: Final = 1 << 20  # bytes of the answers to one
+MAX_TEXT: Final = 1000  # characters of an error
+MAX_BATCH: Final = 100  # calls in a batch
 MAX_EXPIRE: Final = 2**31 - 1  # seconds; more is no time a thread can wait
 PATIENCE: Final = 2.0  # seconds that /readyz and others wait for the bridge to say how it is
 
@@ -25,7 +30,9 @@ INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
+FORBIDDEN: Final = 403
 FAILED: Final = 500
+TOO_LARGE: Final = -32000  # of those that JSON-RPC leaves to servers
 
 
 class Bridge(Protocol):
@@ -42,8 +49,11 @@ class RequestError(Exception):
     """A request answered with an error. code, message, data: those of the JSON-RPC error object."""
 
     def __init__(self, code: int, message: str, data: str | None = None) -> None:
+        """Long texts are cut: they may repeat what was asked."""
         super().__init__(code, message, data)
-        self.error = {"code": code, "message": message, **({} if data is None else {"data": data})}
+        self.error = {"code": code, "message": message[:MAX_TEXT]}
+        if data is not None:
+            self.error["data"] = data[:MAX_TEXT]
 
 
 def text(value: Any) -> str:
@@ -81,6 +91,8 @@ METHODS: Final[Mapping[str, Mapping[str, Callable[[Any], Any]]]] = {
     "subscribers_list": {"event": text, "socket": text},
     "which": {},
 }
+# those that change nothing: what HTTP may call without a token
+READING: Final = frozenset({"events_list", "kafka_stats", "subscribers_list", "which"})
 REQUIRED: Final = {"event_subscribe": ("event", "socket"), "raise_event": ("event",)}
 
 
@@ -112,7 +124,7 @@ def arguments(method: str, params: Any) -> dict[str, Any]:
 def call(bridge: Bridge, method: str, given: Mapping[str, Any]) -> Any:
     """Call a method of METHODS. Raises RequestError with the code OpenSIPS's MI has for it."""
     try:
-        return list(METHODS) if method == "which" else getattr(bridge, method)(**given)
+        return getattr(bridge, method)(**given)
     except EventError as error:
         raise RequestError(error.code, str(error)) from error
     except (ValueError, Error) as error:
@@ -121,7 +133,8 @@ def call(bridge: Bridge, method: str, given: Mapping[str, Any]) -> Any:
             raise RequestError(INVALID_PARAMS, "Invalid params", str(error)) from error
         raise RequestError(FAILED, str(error)) from error
     except Exception as error:
-        logger.exception("%s failed", method)
+        if bugs_rate.allows():
+            logger.exception("%s failed", method, extra=bugs_rate.note())
         raise RequestError(INTERNAL_ERROR, "Internal error") from error
 
 
@@ -146,38 +159,59 @@ class Calls:
             self.looking = loop.run_in_executor(self.lookers, self.bridge.snapshot)
         return await asyncio.wait_for(asyncio.shield(self.looking), PATIENCE)
 
-    async def answer(self, message: bytes) -> bytes | None:
-        """The answer to a request or a batch; None when there is none: to notifications."""
+    async def answer(self, message: bytes, methods: Collection[str] = METHODS) -> bytes | None:
+        """The answer to a request or a batch; None when there is none: to notifications. methods: those allowed."""
         try:
             request = orjson.loads(message)
         except orjson.JSONDecodeError as error:
             return failure(PARSE_ERROR, "Parse error", str(error))
         if not isinstance(request, list):
-            answered = await self.answer_one(request)
-            return None if answered is None else to_json(answered)
+            return await self.answer_one(request, methods, MAX_ANSWER)
         if not request:
             return failure(INVALID_REQUEST, "Invalid Request", "an empty batch")
-        batch = [answered for one in request if (answered := await self.answer_one(one)) is not None]
-        return to_json(batch) if batch else None
+        if len(request) > MAX_BATCH:
+            return failure(INVALID_REQUEST, "Invalid Request", f"a batch has at most {MAX_BATCH} calls")
+        batch: list[bytes] = []
+        left = MAX_ANSWER
+        for one in request:
+            answered = await self.answer_one(one, methods, left)
+            if answered is not None:
+                batch.append(answered)
+                left = max(0, left - len(answered))
+        return b"[%s]" % b",".join(batch) if batch else None
 
-    async def answer_one(self, request: Any) -> dict[str, Any] | None:
-        """The response object to a request object, None to a notification."""
+    async def answer_one(self, request: Any, methods: Collection[str], left: int) -> bytes | None:
+        """The response to a request object, None to a notification. left: the bytes that its result may have."""
         number = request.get("id") if isinstance(request, dict) else None
         try:
-            method, given = checked(request)
-            loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self.callers, call, self.bridge, method, given)
+            if not left:
+                raise too_large()
+            method, given = checked(request, methods)
+            result: Any = sorted(methods)
+            if method != "which":
+                loop = asyncio.get_running_loop()
+                result = await loop.run_in_executor(self.callers, call, self.bridge, method, given)
+            if "id" not in request:
+                return None
+            answer = to_json({"jsonrpc": "2.0", "result": result, "id": number})
+            if len(answer) > left:
+                raise too_large()
         except RequestError as failed:
-            if failed.error["code"] == INVALID_REQUEST:
+            if not isinstance(request, dict) or failed.error["code"] == INVALID_REQUEST:
                 number = number if isinstance(number, (str, int, float)) and not isinstance(number, bool) else None
             elif "id" not in request:
                 return None
-            return {"jsonrpc": "2.0", "error": failed.error, "id": number}
-        return {"jsonrpc": "2.0", "result": result, "id": number} if "id" in request else None
+            return to_json({"jsonrpc": "2.0", "error": failed.error, "id": number})
+        return answer
 
 
-def checked(request: Any) -> tuple[str, dict[str, Any]]:
-    """The method and arguments of a request object. Raises RequestError."""
+def too_large() -> RequestError:
+    """For a result for which the answer has no space left."""
+    return RequestError(TOO_LARGE, "Answer too large", f"the answers to a request have at most {MAX_ANSWER} bytes")
+
+
+def checked(request: Any, methods: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """The method, which must be one of `methods`, and the arguments of a request object. Raises RequestError."""
     if not isinstance(request, dict):
         raise RequestError(INVALID_REQUEST, "Invalid Request", "a request is an object")
     if request.get("jsonrpc") != "2.0":
@@ -193,6 +227,8 @@ def checked(request: Any) -> tuple[str, dict[str, Any]]:
         raise RequestError(INVALID_REQUEST, "Invalid Request", "params must be an object or an array")
     if method not in METHODS:
         raise RequestError(METHOD_NOT_FOUND, "Method not found")
+    if method not in methods:
+        raise RequestError(FORBIDDEN, "Forbidden", f"{method} by HTTP needs the token of --http-token")
     return method, arguments(method, params)
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from pykafkaevt.bridge.config import BridgeConfig, Input
-from pykafkaevt.bridge.datagrams import open_sockets
+from pykafkaevt.bridge.datagrams import open_sockets, removal
 from pykafkaevt.bridge.progress import Progress
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Receivers:
                 self.threads.append(Receiver(make_ingest(source, kind), bound, number, on_failure))
             if source.scheme == "unix":
                 assert source.path is not None
-                stack.callback(source.path.unlink, missing_ok=True)
+                stack.callback(removal(source.path))
 
     def start(self) -> None:
         """Receive."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from pykafkaevt.bridge.config import BridgeConfig, Input
 from pykafkaevt.bridge.ingest import Ingest
+from pykafkaevt.bridge.remote_sockets import CLIENTS
 from pykafkaevt.bridge.targets import Retired, Targets, log_error
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.events import EventInterface
@@ -23,7 +24,7 @@ class Routing:
     def __init__(self, config: BridgeConfig) -> None:
         """Opens the clients, connected in the background. Raises ConfigError, and nothing is open."""
         self.config = config
-        self.interface = EventInterface()
+        self.interface = EventInterface(max_clients=CLIENTS)
         self.pool = ClientPool(ProducerOptions(on_error=log_error))
         self.ingests: dict[Input, list[Ingest]] = {}
         self.retired = Retired()

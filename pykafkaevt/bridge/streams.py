@@ -12,6 +12,7 @@ from functools import partial
 from io import FileIO
 from typing import TYPE_CHECKING, Final
 
+from pykafkaevt.bridge.accepting import Limit, most_peers, say_trouble_rarely
 from pykafkaevt.bridge.config import Input
 from pykafkaevt.bridge.connections import Connection, Listener, Reports
 from pykafkaevt.bridge.files import open_capture, open_file, read_lines, replay, source_name
@@ -175,8 +176,10 @@ class Streams:
     async def serve(self) -> None:
         """Accept connections until stop(), and leave when the last is closed."""
         loop = asyncio.get_running_loop()
+        say_trouble_rarely(loop)
+        limit = Limit("inputs", most_peers())
         servers = [
-            await loop.create_server(partial(Connection, one), sock=one.socket, backlog=BACKLOG)
+            await loop.create_server(limit.around(partial(Connection, one)), sock=one.socket, backlog=BACKLOG)
             for one in self.listeners
         ]
         while not self.stopping.is_set():

@@ -125,10 +125,12 @@ def bridge(urls: tuple[str, ...], file: str | None, check: bool, **options: Any)
         check_sockets(config)
         click.echo("\n".join(f"{name:<14} {printable(value)}" for name, value in plan(config)))
         return
+    from pykafkaevt.bridge.accepting import raise_descriptor_limit  # noqa: PLC0415
     from pykafkaevt.bridge.daemon import Bridge  # noqa: PLC0415
     from pykafkaevt.bridge.logs import configure  # noqa: PLC0415
 
     configure(config.log_format, config.log_level)
+    raise_descriptor_limit()
     if config.to is None:
         warn_of_the_embedded_broker(config.default)
     daemon = Bridge(config, read if file is not None else None)
@@ -153,9 +155,12 @@ def warn_of_the_embedded_broker(socket: KafkaSocket) -> None:
 
 def check_sockets(config: BridgeConfig) -> None:
     """Make the client of every socket, without connecting it, and look for the files. Raises ConfigError."""
+    from pykafkaevt.bridge.http_token import read_token  # noqa: PLC0415
     from pykafkaevt.bridge.targets import naming, with_defaults  # noqa: PLC0415
     from pykafkaevt.cli.check import check_properties  # noqa: PLC0415
 
+    if config.http_token is not None:
+        read_token(config.http_token)
     for name, socket in config.sockets():
         with naming(name):
             check_properties(with_defaults(socket))
@@ -192,6 +197,8 @@ def plan(config: BridgeConfig) -> Iterator[tuple[str, str]]:
         yield "receive_buffer", f"{config.receive_buffer} bytes{buffer_limit(config.receive_buffer)}"
     yield "control", str(config.control or "none")
     yield "http", "none" if config.http is None else "{}:{}".format(*config.http)
+    if config.http is not None:
+        yield "http_token", "none, HTTP only reads" if config.http_token is None else str(config.http_token)
     yield "drain", f"{config.drain:g} s"
     yield "stats_interval", f"{config.stats_interval:g} s" if config.stats_interval else "none"
     yield "log", f"{config.log_format}, {config.log_level}"

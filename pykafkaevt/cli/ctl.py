@@ -6,13 +6,16 @@ import json
 import socket
 import sys
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import click
 
+from pykafkaevt.bridge.http_token import read_token
 from pykafkaevt.cli.display import printable
+from pykafkaevt.errors import ConfigError
 
 CONTROL: Final = "/run/pykafkaevt/control.sock"
 PATIENCE: Final = 30  # seconds for an answer
@@ -48,9 +51,10 @@ Example:
     help="The bridge's control socket; also the environment's PYKAFKAEVT_CONTROL.",
 )
 @click.option("--http", metavar="URL", help="Ask by HTTP instead, as http://127.0.0.1:9464.")
+@click.option("--http-token", metavar="FILE", help="The file of the bridge's --http-token: HTTP only reads without.")
 @click.argument("method")
 @click.argument("params", metavar="[NAME=VALUE... | JSON]", nargs=-1)
-def ctl(control: str, http: str | None, method: str, params: tuple[str, ...]) -> None:
+def ctl(control: str, http: str | None, http_token: str | None, method: str, params: tuple[str, ...]) -> None:
     """Call a METHOD of a running bridge and print its result as JSON.
 
     Parameters are NAME=VALUE, or all of them one JSON object, or an array in their order. Exits with 1 when the
@@ -61,7 +65,9 @@ def ctl(control: str, http: str | None, method: str, params: tuple[str, ...]) ->
         request["params"] = parsed(params)
     body = json.dumps(request).encode()
     try:
-        answer = json.loads(ask_socket(control, body) if http is None else ask_http(http, body))
+        answer = json.loads(ask_socket(control, body) if http is None else ask_http(http, body, http_token))
+    except ConfigError as error:
+        raise click.ClickException(printable(str(error))) from error
     except (OSError, HTTPException) as error:
         place = f"{control}: " if http is None else f"{http}: "
         raise click.ClickException(printable(f"{place}{getattr(error, 'strerror', None) or error}")) from error
@@ -103,11 +109,17 @@ def ask_socket(path: str, body: bytes) -> bytes:
             return stream.readline()
 
 
-def ask_http(url: str, body: bytes) -> bytes:
-    """The bridge's answer by HTTP, never through a proxy. Raises OSError, HTTPException; ValueError for no URL."""
+def ask_http(url: str, body: bytes, token: str | None) -> bytes:
+    """The bridge's answer by HTTP, never through a proxy.
+
+    token: the file it is in. Raises OSError, HTTPException; ValueError for no URL.
+    """
     if not url.startswith("http://"):
         raise click.BadParameter("a URL is http://HOST:PORT", param_hint="--http")
-    request = Request(f"{url.rstrip('/')}/mi", body, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = read_token(Path(token)).authorization
+    request = Request(f"{url.rstrip('/')}/mi", body, headers)
     try:
         with build_opener(ProxyHandler({})).open(request, timeout=PATIENCE) as response:
             answer: bytes = response.read()

@@ -39,6 +39,7 @@ workers = 2
 receive_buffer = 65536
 control = "/run/bridge.sock"
 http = "127.0.0.1:8080"
+http_token = "/etc/bridge.token"
 drain = 2.5
 stats_interval = 0
 log_format = "json"
@@ -122,6 +123,7 @@ def test_every_key_of_a_toml_file_has_its_field(toml):
     assert config.dead_letter == parse_socket("kafka:h/dead")
     assert (config.max_size, config.workers, config.receive_buffer) == (1000, 2, 65536)
     assert (config.control, config.http) == (Path("/run/bridge.sock"), ("127.0.0.1", 8080))
+    assert config.http_token == Path("/etc/bridge.token")
     assert (config.drain, config.stats_interval, config.log_format, config.log_level) == (2.5, 0, "json", "debug")
 
 
@@ -170,6 +172,7 @@ def test_the_table_of_the_document_has_each_option_with_its_default():
         "[default: 8388608]",
         "--control PATH",
         "--http HOST:PORT",
+        "--http-token PATH",
         "--log-format [text|json]",
     ],
 )
@@ -209,6 +212,8 @@ def test_the_help_is_that_of_the_fields(line):
         (UDP + 'http = "[::]:80"', "{file}: http: :: is no loopback address"),
         (UDP + 'http = "sip.example:80"', "{file}: http: sip.example is no loopback address"),
         (UDP + 'http = "8080"', "{file}: http: '8080' is no HOST:PORT"),
+        (UDP + 'http_token = "/t"', "{file}: http_token: is for http, which is not given"),
+        (UDP + 'http = "127.0.0.1:80"\nhttp_token = ""', "{file}: http_token: missing path"),
         ('input = ["unix:/a"]\ncontrol = "/a"', "{file}: control: /a is an input"),
         ("input = [", "{file}: Invalid value (at end of document)"),
         (UDP + "workers = 1\nworkers = 2\n", "{file}: Cannot overwrite a value (at "),
@@ -377,7 +382,10 @@ def run(*arguments):
 
 def test_check_prints_what_would_run_without_secrets(toml, tmp_path):
     (tmp_path / "events").touch()
-    text = EVERY_KEY.replace("/var/log/events", str(tmp_path / "events")).replace("/run/", f"{tmp_path}/")
+    (tmp_path / "bridge.token").write_text("hunter2hunter2hunter2")
+    (tmp_path / "bridge.token").chmod(0o600)
+    text = EVERY_KEY.replace("/var/log/events", str(tmp_path / "events"))
+    text = text.replace("/run/", f"{tmp_path}/").replace("/etc/", f"{tmp_path}/")
     result = run("--config", toml(text), "--to", "kafka:h/t?g.sasl.password=hunter2", "--workers", 4, "--check")
     assert result.exit_code == 0, result.output
     lines = [line.split(None, 1) for line in result.stdout.splitlines()]

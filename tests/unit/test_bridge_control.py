@@ -1,15 +1,20 @@
 """The bridge's control socket, HTTP server, page and `pykafkaevt ctl`, over a bridge that only answers."""
 
+import asyncio
 import copy
 import http.client
 import json
+import os
+import resource
 import shutil
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,14 +22,17 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
+from pykafkaevt.bridge import accepting, mi
 from pykafkaevt.bridge import control as bridge_control
-from pykafkaevt.bridge import mi
+from pykafkaevt.bridge import http as bridge_http
 from pykafkaevt.bridge.control import Control
 from pykafkaevt.bridge.http import is_loopback
+from pykafkaevt.bridge.http_token import read_token
 from pykafkaevt.bridge.mi import MAX_REQUEST, METHODS
 from pykafkaevt.cli import ctl as ctl_command
 from pykafkaevt.cli.commands import commands
 from pykafkaevt.errors import Closed, ConfigError, EventError
+from pykafkaevt.log_rate import LogRate
 from pykafkaevt.sockets import parse_socket
 
 PATIENCE = 20  # seconds for what takes milliseconds
@@ -180,8 +188,17 @@ def ask(connect):
 
 
 @pytest.fixture
-def web(bridge, port):
-    with running(bridge, None, ("127.0.0.1", port)):
+def token(tmp_path):
+    """The file of a token."""
+    path = tmp_path / "token"
+    path.touch(mode=0o600)
+    path.write_text(f"{TOKEN}\n")
+    return path
+
+
+@pytest.fixture
+def web(bridge, port, token):
+    with running(bridge, None, ("127.0.0.1", port), token):
 
         def asked(method, target, body=None, **headers):
             client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
@@ -240,6 +257,7 @@ def test_which_and_the_lists_have_the_shapes_of_mi(ask, bridge):
         (b"\xff", -32700, "UTF-8"),
         (b"[" * 10_000, -32700, "limit"),
         (b"[]", -32600, "an empty batch"),
+        (b"[" + b",".join([b"1"] * 101) + b"]", -32600, "a batch has at most 100 calls"),
         (b"1", -32600, "a request is an object"),
         ({"method": "which", "id": 1}, -32600, 'jsonrpc must be "2.0"'),
         (request("which", jsonrpc="1.0"), -32600, 'jsonrpc must be "2.0"'),
@@ -303,6 +321,34 @@ def test_notifications_have_no_answer_even_when_they_fail(ask, bridge):
     answer = ask(b"\n\n".join(json.dumps(line).encode() for line in lines))
     assert answer["id"] == "end"
     assert bridge.calls == [("raise_event", "E", None)] * 2
+
+
+@pytest.mark.parametrize("state", [{"x": "y" * mi.MAX_ANSWER}, {"x": ["\x01" * 200_000]}])
+def test_an_answer_that_is_too_large_is_an_error(ask, bridge, state):
+    bridge.state = state
+    error = ask(request("kafka_stats"))["error"]
+    assert (error["code"], error["data"]) == (-32000, "the answers to a request have at most 1048576 bytes")
+
+
+def test_the_answers_of_a_batch_are_bounded_together(ask, bridge):
+    bridge.state = {"x": "y" * (mi.MAX_ANSWER // 3)}
+    answers = ask([request("kafka_stats") for _ in range(99)] + [request("raise_event", ["E"])])
+    assert [one["error"]["code"] for one in answers if "error" in one][:1] == [-32000]
+    assert len(answers) == 100
+    assert sum("result" in one for one in answers) in (2, 3)
+    assert len(json.dumps(answers)) < mi.MAX_ANSWER * 1.1
+
+
+def test_an_error_repeats_no_long_text(ask):
+    error = ask(request("raise_event", {"\x01" * 100_000: 1}))["error"]
+    assert len(json.dumps(error)) < 10_000
+
+
+def test_what_fails_at_each_call_is_logged_now_and_then(ask, caplog, monkeypatch):
+    monkeypatch.setattr(mi, "bugs_rate", LogRate(3, 60))
+    for _ in range(50):
+        assert ask(request("raise_event", ["E_BUG"]))["error"]["code"] == -32603
+    assert len(caplog.records) == 3
 
 
 # The unix socket
@@ -426,15 +472,245 @@ def test_stop_waits_no_longer_than_it_may_and_names_what_still_runs(bridge, path
 
 # HTTP
 
+TOKEN = "correct-horse-battery"
 JSON = {"Content_Type": "application/json"}
+BEARER = {**JSON, "Authorization": f"Bearer {TOKEN}"}
 
 
 def test_mi_by_http(web):
-    response, body = web("POST", "/mi", json.dumps(request("which")), **JSON)
+    response, body = web("POST", "/mi", json.dumps(request("which")), **BEARER)
     assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
     assert json.loads(body)["result"] == sorted(METHODS)
     response, body = web("POST", "/mi", b'{"jsonrpc":"2.0","method":"which"}', **JSON)
     assert (response.status, body) == (204, "")
+
+
+READ_ONLY = ["events_list", "kafka_stats", "subscribers_list", "which"]
+CHANGING = [
+    request("event_subscribe", ["E", "kafka:h/t"]),
+    request("raise_event", ["E"]),
+    request("reload"),
+]
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_http_without_a_token_only_reads(bridge, port, token, has_token):
+    with running(bridge, None, ("127.0.0.1", port), token if has_token else None):
+        ask = partial(post, port)
+        assert ask(request("which"))["result"] == READ_ONLY
+        for method in READ_ONLY:
+            assert "result" in ask(request(method))
+        for one in CHANGING:
+            error = ask(one)["error"]
+            assert (error["code"], error["message"]) == (403, "Forbidden")
+            assert error["data"] == f"{one['method']} by HTTP needs the token of --http-token"
+        answers = ask([*CHANGING, request("which")])
+        assert [one.get("error", {}).get("code") for one in answers] == [403, 403, 403, None]
+    assert [call for call in bridge.calls if call[0] != "subscribers_list"] == []
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer  {TOKEN}", 200),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Bearer {TOKEN[:-1]}", 401),
+        (f"Basic {TOKEN}", 401),
+        (TOKEN, 401),
+        ("Bearer", 401),
+        ("", 401),
+        ("Bearer \xff", 401),
+    ],
+)
+def test_the_token_lets_http_change_something(web, bridge, authorization, status):
+    response, body = web("POST", "/mi", json.dumps(CHANGING[1]), **JSON, Authorization=authorization)
+    assert response.status == status
+    assert bool(bridge.calls) == (status == 200)
+    assert TOKEN not in f"{body} {response.headers}"
+    assert (response.headers["WWW-Authenticate"] == "Bearer") == (status == 401)
+
+
+def test_a_token_for_a_bridge_that_has_none_is_forbidden(bridge, port):
+    with running(bridge, None, ("127.0.0.1", port)):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        client.request("POST", "/mi", b"{}", {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"})
+        response = client.getresponse()
+        assert (response.status, response.read()) == (403, b"the bridge has no --http-token: HTTP only reads\n")
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: None, "No such file"),
+        (lambda path: path.mkdir(0o700), "Is a directory"),
+        (lambda path: os.mkfifo(path, 0o600), "is no regular file"),
+        (lambda path: written(path, TOKEN, 0o644), "is open to all users: chmod o-rwx"),
+        (lambda path: written(path, TOKEN, 0o602), "is open to all users: chmod o-rwx"),
+        (lambda path: written(path, "", 0o600), "must hold 16 to 1024 visible ASCII characters"),
+        (lambda path: written(path, "hunter2", 0o600), "must hold 16"),
+        (lambda path: written(path, "hunter2 " * 10, 0o600), "must hold 16"),
+        (lambda path: written(path, "hunter2\n" * 10, 0o600), "must hold 16"),
+        (lambda path: written(path, "hunter2\xe4" * 10, 0o600), "must hold 16"),
+        (lambda path: written(path, "hunter2" * 1000, 0o600), "must hold 16"),
+    ],
+)
+def test_a_token_file_that_cannot_be_used(bridge, tmp_path, make, reason):
+    path = tmp_path / "token"
+    make(path)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        Control(bridge, None, ("127.0.0.1", 1), path)
+    assert caught.value.property == "http_token"
+    assert "hunter2" not in f"{caught.value!r}"
+
+
+def test_a_token_is_never_shown(token):
+    read = read_token(token)
+    assert TOKEN not in f"{read} {read!r}"
+    assert not hasattr(read, "__dict__")
+
+
+def test_a_group_may_read_the_token(tmp_path):
+    assert read_token(written(tmp_path / "token", f" {TOKEN}\n", 0o640)).authorization == f"Bearer {TOKEN}"
+
+
+def written(path, text, mode):
+    path.touch()
+    path.chmod(mode)
+    path.write_text(text)
+    return path
+
+
+def post(port, message):
+    """The answer to a request without a token."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    client.request("POST", "/mi", json.dumps(message), {"Content-Type": "application/json"})
+    answer = json.loads(client.getresponse().read())
+    client.close()
+    return answer
+
+
+# Limits of HTTP
+
+
+def ends(client):
+    """Whether the other side has closed the connection; what it sent before is read."""
+    try:
+        while client.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: y\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /mi HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{",
+        b"POST /mi HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    ],
+)
+def test_a_slow_connection_is_closed(bridge, port, monkeypatch, sent):
+    monkeypatch.setattr(bridge_http, "IDLE", 0.3)
+    monkeypatch.setattr(bridge_http, "READING_SECONDS", 0.3)
+    monkeypatch.setattr(bridge_http, "LINGERING", 0.1)
+    with running(bridge, None, ("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port), 5) as client:
+        client.sendall(sent)
+        before = time.monotonic()
+        assert ends(client)
+        assert time.monotonic() - before < 3
+
+
+def test_no_connection_lasts_for_ever(bridge, port, monkeypatch):
+    monkeypatch.setattr(bridge_http, "LASTING", 0.5)
+    with running(bridge, None, ("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port), 5) as client:
+        started = time.monotonic()
+        with suppress(ConnectionError):
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while client.recv(65536):
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert 0.4 < time.monotonic() - started < 5
+
+
+def test_connections_beyond_the_limit_are_closed_and_others_go_on(bridge, path, port, monkeypatch, caplog):
+    monkeypatch.setattr(bridge_http, "CONNECTIONS", 8)
+    with running(bridge, path, ("127.0.0.1", port)), ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(300)]
+        for one in slow[8:]:
+            assert ends(one)
+        assert 1 <= len([one for one in caplog.records if "one connection too many" in one.getMessage()]) <= 3
+        slow[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert slow[0].recv(12) == b"HTTP/1.1 200"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(1)
+            client.connect(str(path))
+            client.sendall(json.dumps(request("which")).encode() + b"\n")
+            assert client.recv(10)
+        for one in slow[:8]:
+            one.close()
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with socket.create_connection(("127.0.0.1", port), 5) as client, suppress(ConnectionError):
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                if client.recv(12) == b"HTTP/1.1 200":
+                    break
+            assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\r\nHost\r\n\r\n", b"A" * 20_000 + b"\r\n"]
+)
+def test_bad_requests_put_no_traceback_into_the_log_and_few_lines(bridge, port, caplog, sent):
+    for one in bridge_http.logger.filters:
+        one.rate = LogRate(*accepting.TROUBLE)
+    with running(bridge, None, ("127.0.0.1", port)):
+        for _ in range(100):
+            with socket.create_connection(("127.0.0.1", port), 5) as client:
+                client.sendall(sent)
+                assert ends(client)
+    assert len(caplog.records) <= 3
+    assert all(one.exc_info is None and len(one.getMessage()) < 500 for one in caplog.records)
+
+
+def test_accepting_without_descriptors_is_said_now_and_then_and_faults_keep_their_traceback(caplog):
+    loop = asyncio.new_event_loop()
+    accepting.say_trouble_rarely(loop)
+    for _ in range(1000):
+        error = OSError(24, "Too many open files")
+        loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": error})
+    accepting.say_trouble_rarely(loop)
+    loop.call_exception_handler({"message": "fault", "exception": KeyError("x")})
+    loop.close()
+    lines = [(one.getMessage(), one.exc_info is None) for one in caplog.records]
+    assert lines == [
+        *[("socket.accept() out of system resource: [Errno 24] Too many open files", True)] * 3,
+        ("fault", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("soft", "peers"),
+    [(1024, 640), (512, 128), (256, 64), (1 << 20, (1 << 20) - 384), (resource.RLIM_INFINITY, sys.maxsize)],
+)
+def test_peers_leave_descriptors_for_others(monkeypatch, soft, peers):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+    assert accepting.most_peers() == peers
+
+
+def test_the_soft_limit_of_descriptors_becomes_the_hard_one():
+    code = (
+        "import resource; from pykafkaevt.bridge.accepting import raise_descriptor_limit as raise_it;"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard));"
+        "raise_it(); assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +733,8 @@ def test_mi_by_http(web):
     ],
 )
 def test_mi_is_for_no_page_of_another_site(web, bridge, method, headers, status):
-    response, _ = web(method, "/mi", json.dumps(request("raise_event", ["E"])), **headers)
+    given = {"Authorization": BEARER["Authorization"], **headers}
+    response, _ = web(method, "/mi", json.dumps(request("raise_event", ["E"])), **given)
     assert response.status == status
     assert bool(bridge.calls) == (status == 200)
     assert "Access-Control-Allow-Origin" not in response.headers
@@ -634,15 +911,15 @@ def ctl(*arguments, **environment):
 
 
 @pytest.fixture(params=["control", "environment", "http"])
-def asked(request, bridge, path, port):
+def asked(request, bridge, path, port, token):
     """ctl(...) by each of its ways to the bridge."""
     ways = {
         "control": (["--control", path], {}),
         "environment": ([], {"PYKAFKAEVT_CONTROL": str(path)}),
-        "http": (["--http", f"http://127.0.0.1:{port}/"], {"http_proxy": "http://127.0.0.1:1"}),
+        "http": (["--http", f"http://127.0.0.1:{port}/", "--http-token", token], {"http_proxy": "http://127.0.0.1:1"}),
     }
     before, environment = ways[request.param]
-    with running(bridge, path, ("127.0.0.1", port)):
+    with running(bridge, path, ("127.0.0.1", port), token):
         yield lambda *arguments: ctl(*before, *arguments, **environment)
 
 
@@ -696,6 +973,18 @@ def test_ctl_without_a_bridge(path, port):
         assert result.exit_code == 1
         assert result.stderr.startswith(f"Error: {way[1]}: ")
     assert ctl("--http", "ftp://h", "which").exit_code == 2
+
+
+def test_ctl_with_a_token_that_cannot_be_used_or_is_another(bridge, port, token, tmp_path):
+    address = ["--http", f"http://127.0.0.1:{port}"]
+    result = ctl(*address, "--http-token", tmp_path / "none", "which")
+    assert (result.exit_code, result.stderr) == (1, f"Error: http_token: {tmp_path}/none: No such file or directory\n")
+    other = written(tmp_path / "other", "another-horse-battery", 0o600)
+    with running(bridge, None, ("127.0.0.1", port), token):
+        result = ctl(*address, "--http-token", other, "which")
+    assert result.exit_code == 1
+    assert "401 this is not the token" in result.stderr
+    assert "another-horse" not in result.output
 
 
 @pytest.mark.parametrize("answer", [b"", b"hello\n", b"[]\n", b'{"error": 1}\n'])

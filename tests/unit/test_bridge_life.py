@@ -385,7 +385,7 @@ def test_a_flood_of_names_does_not_make_the_list_of_events_grow_for_ever(run, mo
 
 def test_a_snapshot_has_the_counters_of_each_subscriber(run):
     def look(bridge):
-        bridge.commands.event_subscribe("E", "kafka:127.0.0.1:1/t?g.log_level=0&g.queue.buffering.max.messages=1")
+        bridge.commands.event_subscribe("E", "kafka:127.0.0.1:1/t?g.queue.buffering.max.messages=1")
         ((_, subscription),) = bridge.routing.interface.subscriptions()
         subscription.producer.publish(b"1")
         (one,) = bridge.commands.snapshot()["subscribers"]
