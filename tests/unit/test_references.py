@@ -1,11 +1,16 @@
 """Values of properties from the environment and files: when they are read, what is wrong with them, who shows them."""
 
+import contextlib
+import http.client
 import json
 import logging
 import os
 import pickle
+import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -119,12 +124,12 @@ def test_what_is_not_to_be_had_names_the_property_and_the_place(tmp_path, monkey
 )
 def test_a_reference_is_shown_as_written_and_a_secret_is_not(name, written, text, reference):
     assert (shown(name, written), is_reference(written)) == (text, reference)
-    socket = parse_socket(f"kafka:h/t?g.{name}={written}")
-    assert socket.to_text() == f"kafka:h/t?g.{name}={text}"
-    assert repr(socket) == f"KafkaSocket('kafka:h/t?g.{name}={text}')"
-    assert socket.to_text(secrets=True) == f"kafka:h/t?g.{name}={written}"
-    assert socket.global_properties == {name: written}
-    assert pickle.loads(pickle.dumps(socket)) == socket
+    parsed = parse_socket(f"kafka:h/t?g.{name}={written}")
+    assert parsed.to_text() == f"kafka:h/t?g.{name}={text}"
+    assert repr(parsed) == f"KafkaSocket('kafka:h/t?g.{name}={text}')"
+    assert parsed.to_text(secrets=True) == f"kafka:h/t?g.{name}={written}"
+    assert parsed.global_properties == {name: written}
+    assert pickle.loads(pickle.dumps(parsed)) == parsed
 
 
 def test_sockets_are_equal_by_what_is_written(from_environment):
@@ -247,7 +252,8 @@ def test_what_must_not_be_shown_is_known_by_name_or_by_where_it_is_from(from_env
 def test_the_secret_is_in_no_repr_log_exception_or_snapshot(from_environment, caplog):
     caplog.set_level(logging.DEBUG)
     text = f"{AWAY}?g.sasl.password={from_environment}&g.sasl.username={from_environment}"
-    text += "&g.security.protocol=sasl_plaintext&g.sasl.mechanism=PLAIN&g.debug=all&g.statistics.interval.ms=50"
+    text += "&g.security.protocol=sasl_plaintext&g.sasl.mechanism=PLAIN&g.statistics.interval.ms=50"
+    text += "&g.debug=conf,security,broker"
     said = []
     with Producer(text) as producer, EventInterface() as events, Connector([f"[k]{text}"]) as connector:
         events.publish_event("E")
@@ -332,3 +338,40 @@ def test_a_peer_with_a_command_line_gets_no_values_from_elsewhere(tmp_path, monk
     ):
         said = why_absent("c", {**spec, "settings": settings_of(parse_socket(f"{AWAY}?{properties}"))})
         assert (said is None) if reason is None else (reason in said)
+
+
+def free_port(kind):
+    with socket.socket(socket.AF_INET, kind) as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_a_bridge_shows_no_value_on_its_pages_and_in_its_log(socket_text):
+    udp, tcp = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
+    arguments = [f"udp://127.0.0.1:{udp}", "--to", socket_text, "--http", f"127.0.0.1:{tcp}", "--log-level", "debug"]
+    arguments += ["--dead-letter", f"{AWAY}?g.sasl.password=@env:KAFKA_SECRET&g.sasl.username=@env:KAFKA_SECRET"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pykafkaevt", "bridge", *arguments],
+        env={**os.environ, "KAFKA_SECRET": SECRET, "LINGER": "5"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as bridge:
+        try:
+            pages = [page(tcp, path) for path in ("/metrics", "/api/snapshot", "/", "/healthz", "/readyz")]
+        finally:
+            bridge.send_signal(signal.SIGTERM)
+            log, _ = bridge.communicate(timeout=60)
+    assert all(pages)
+    assert not [one for one in (*pages, log) if SECRET in one]
+
+
+def page(port, path):
+    """The page of a bridge, which may be starting."""
+    for _ in range(200):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        time.sleep(0.05)
+    raise AssertionError(f"no {path}")
