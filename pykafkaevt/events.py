@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 from weakref import ref
@@ -60,6 +60,8 @@ class EventInterface:
         self._options = ProducerOptions(on_delivery=call_reports, **options)
         self._pool = ClientPool(self._options)
         self._events: dict[str, Event] = {}
+        self._numbered = 0  # the ids given so far
+        self._raised_before = 0  # of events that were forgotten
         self._held: dict[str, tuple[Subscription, ...]] = {}
         self._closed = False
         self._after_fork()
@@ -87,10 +89,28 @@ class EventInterface:
             self._check_open()
             event = self._events.get(name)
             if event is None:
-                event = self._events[name] = Event(name, len(self._events) + 1, fields, self._options.invalid)
+                event = self._events[name] = Event(name, self._numbered + 1, fields, self._options.invalid)
+                self._numbered += 1
             elif fields is not None and (event.template is None or event.template.fields != tuple(fields)):
                 raise ValueError(f"the event {name!r} exists with other fields")
             return event
+
+    def forget_events(self, most: int, keep: Collection[str] = ()) -> None:
+        """Forget events, the first published first, until at most so many are known.
+
+        Those that have subscribers, and the names in `keep`, stay even when they are more. A forgotten event that is
+        published again is a new one. Raises Closed.
+        """
+        with self._changed:
+            self._check_open()
+            for event in list(self._events.values()):
+                if len(self._events) <= most:
+                    break
+                self._sweep(event)
+                if not event.subscriptions and event.name not in keep:
+                    self._raised_before += event.raised
+                    del self._events[event.name]
+                    self._held.pop(event.name, None)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -277,7 +297,7 @@ class EventInterface:
         totals, each = self._pool.counts()
         counts = {name: totals.get(name, 0) for name in ("queued", "delivered", "failed", "dropped", "rejected")}
         return EventStats(
-            raised=sum(event.raised for event in self._events.values()),
+            raised=self._raised_before + sum(event.raised for event in self._events.values()),
             in_flight=totals.get("in_flight", 0),
             errors=totals.get("errors", {}),
             producers=each,

@@ -19,6 +19,7 @@ from pykafkaevt.bridge.receivers import Receivers
 from pykafkaevt.bridge.routing import COUNTS, Routing
 from pykafkaevt.bridge.streams import Streams
 from pykafkaevt.errors import Closed, DeliveryError, EventError
+from pykafkaevt.event import Subscription
 from pykafkaevt.jsonrpc.template import dumps
 from pykafkaevt.sockets import parse_socket
 
@@ -26,6 +27,8 @@ logger = logging.getLogger("pykafkaevt.bridge")
 
 MI: Final = Input("mi:", "mi")  # the input of events raised by hand
 NEWEST: Final = 20  # events that a snapshot shows
+SUBSCRIBER_COUNTS: Final = ("queued", "delivered", "failed", "dropped", "rejected", "in_flight")
+KNOWN: Final = 1000  # events that are listed, unless more are counted by name or have subscribers
 
 
 class Commands:
@@ -69,12 +72,12 @@ class Commands:
         return "OK"
 
     def events_list(self) -> dict[str, Any]:
-        """The events seen so far, as OpenSIPS's MI command events_list."""
-        for ingest in self.routing.all_ingests():
-            for name in ingest.counts()["events"]:
-                # names beyond those that are counted each
-                if name != "(other)":
-                    self.routing.interface.publish_event(name)
+        """The events seen so far, as OpenSIPS's MI command events_list; of more than KNOWN those seen last."""
+        # (other): names beyond those that are counted each
+        seen = {name for ingest in self.routing.all_ingests() for name in ingest.counts()["events"]} - {"(other)"}
+        for name in seen:
+            self.routing.interface.publish_event(name)
+        self.routing.interface.forget_events(KNOWN, seen)
         return self.routing.interface.events_list()
 
     def subscribers_list(self, event: str | None = None, socket: str | None = None) -> dict[str, Any]:
@@ -84,6 +87,8 @@ class Commands:
     def event_subscribe(self, event: str, socket: str, expire: float | None = None) -> str:
         """Have an event, seen yet or not, go to a Kafka socket too, for `expire` seconds. Raises as the interface."""
         parsed = parse_socket(socket)
+        # subscribing makes events known too, and those of subscriptions that ended are still listed
+        self.routing.interface.forget_events(KNOWN - 1)
         self.routing.interface.publish_event(event)
         self.routing.interface.subscribe_event(event, parsed, expire)
         self.routing.renew()
@@ -137,9 +142,17 @@ class Commands:
             "targets": self.routing.targets.snapshot(),
             "invalid": dict(invalid),
             "events": dict(events),
-            "subscribers": [
-                {"event": name, "socket": str(one.socket), "expires_s": one.ttl}
-                for name, one in self.routing.interface.subscriptions()
-            ],
+            "subscribers": [subscriber(name, one) for name, one in self.routing.interface.subscriptions()],
             "last_events": newest[:NEWEST],
         }
+
+
+def subscriber(event: str, subscription: Subscription) -> dict[str, Any]:
+    """A subscriber's state and counters, JSON-able; several of one socket have the same counters."""
+    counts = subscription.producer._counts()
+    return {
+        "event": event,
+        "socket": str(subscription.socket),
+        "expires_s": subscription.ttl,
+        **{name: counts[name] for name in SUBSCRIBER_COUNTS},
+    }

@@ -23,7 +23,7 @@ TARGET_COUNTERS: Final = {
     "queued": "Records queued.",
     "delivered": "Records that Kafka acknowledged.",
     "failed": "Records that were given up.",
-    "dropped": "Records dropped because the queue was full.",
+    "dropped": "Records dropped because the queue was full, or the client closed or failed.",
     "rejected": "Records that librdkafka rejected.",
     "bytes_delivered": "Bytes of the records that Kafka acknowledged.",
 }

@@ -152,6 +152,11 @@ class OneProducer(Subject):
         self.counts.append(lambda: producer.stats()._asdict())
         self.producer = producer
 
+    def restore(self) -> None:
+        # where the next one could not be opened after a close
+        if self.world.raises and self.producer.closed:
+            self.renew()
+
     def publish(self, value: str) -> bool:
         return self.producer.publish(value, report=self.account.reported)
 

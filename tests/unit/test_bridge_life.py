@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pykafkaevt.bridge import daemon, progress, routing
+from pykafkaevt.bridge import commands, daemon, progress, routing
 from pykafkaevt.bridge.config import BridgeConfig, Input, parse_input
 from pykafkaevt.bridge.daemon import Bridge
 from pykafkaevt.bridge.progress import Progress
@@ -34,6 +34,7 @@ class FakeIngest:
         self.error = None
         self.reason = None
         self.report = ()
+        self.events = {}
         FakeIngest.made.append(self)
 
     def receive(self, fd):
@@ -67,7 +68,7 @@ class FakeIngest:
         return False
 
     def counts(self):
-        return {**dict.fromkeys(routing.COUNTS, 0), "reasons": {}, "events": {}}
+        return {**dict.fromkeys(routing.COUNTS, 0), "reasons": {}, "events": self.events}
 
     def samples(self):
         return []
@@ -358,6 +359,42 @@ def test_a_bad_socket_makes_no_event_known(run, socket):
         assert bridge.commands.events_list() == {"Events": []}
 
     run(subscribe)
+
+
+def test_a_flood_of_names_does_not_make_the_list_of_events_grow_for_ever(run, monkeypatch):
+    monkeypatch.setattr(commands, "KNOWN", 5)
+
+    def flood(bridge):
+        bridge.commands.event_subscribe("E_SUBSCRIBED", "kafka:embedded/subscribed")
+        ingest = FakeIngest.made[0]
+        for n in range(10):
+            ingest.events = {"(other)": 1, "E_REAL": n, f"a{n}": 1, f"b{n}": 1}
+            listed = {one["name"]: one["id"] for one in bridge.commands.events_list()["Events"]}
+            assert len(listed) <= 5
+            assert {"E_SUBSCRIBED", "E_REAL", f"a{n}", f"b{n}"} <= set(listed)
+            assert len(set(listed.values())) == len(listed)
+        # what is counted by name is listed, however much it is
+        ingest.events = dict.fromkeys("abcdefgh", 1)
+        assert {one["name"] for one in bridge.commands.events_list()["Events"]} == {*"abcdefgh", "E_SUBSCRIBED"}
+        for n in range(10):
+            bridge.commands.event_subscribe(f"E_ENDED_{n}", "kafka:embedded/ended", 0)
+        assert len(bridge.commands.routing.interface.events_list()["Events"]) <= 5
+
+    run(flood)
+
+
+def test_a_snapshot_has_the_counters_of_each_subscriber(run):
+    def look(bridge):
+        bridge.commands.event_subscribe("E", "kafka:127.0.0.1:1/t?g.log_level=0&g.queue.buffering.max.messages=1")
+        ((_, subscription),) = bridge.routing.interface.subscriptions()
+        subscription.producer.publish(b"1")
+        (one,) = bridge.commands.snapshot()["subscribers"]
+        assert one == {
+            **{"event": "E", "socket": "kafka:127.0.0.1:1/t", "expires_s": None},
+            **{"queued": 1, "delivered": 0, "failed": 0, "dropped": 0, "rejected": 0, "in_flight": 1},
+        }
+
+    run(look)
 
 
 def test_a_snapshot_waits_for_no_change_of_routes(run):

@@ -105,6 +105,21 @@ def test_a_subscriber_that_is_away_drops_and_holds_up_nobody(producers, stored):
     assert len(stored("t", 3)) == 3
 
 
+def test_what_a_closed_subscriber_or_closed_dead_letters_do_not_get_is_counted_as_dropped(producers):
+    subscriber, dead = producers("subscriber"), producers("dead")
+    routes = Routes([("*", producers("t"), True)], dead_letter=dead, subscribers=[("E", subscriber, False)])
+    ingest = Ingest("json", "u", routes)
+    messages = [event("E"), b"no event", event("E")]
+    for message in messages:
+        ingest.feed(message)
+    subscriber.close()
+    dead.close()
+    for message in messages:
+        ingest.feed(message)
+    assert [(one.stats().queued, one.stats().dropped) for one in (subscriber, dead)] == [(2, 2), (1, 1)]
+    assert ingest.counts()["queued"] == 4
+
+
 def test_old_routes_are_let_go_without_being_asked_for(producers):
     producer = producers("t")
     ingest = Ingest("json", "u", Routes([("*", producer, True)]))

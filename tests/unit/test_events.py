@@ -56,6 +56,21 @@ def test_an_event_published_again_is_the_same(interface):
         interface.publish_event("E_A", ["other"])
 
 
+def test_of_too_many_events_the_oldest_without_subscribers_are_forgotten(interface, socket):
+    for name in "ABCDE":
+        interface.publish_event(name)
+        interface.raise_event(name)
+    interface.subscribe_event("A", socket("t"))
+    interface.subscribe_event("B", socket("t"), 0.01)
+    time.sleep(0.02)
+    interface.forget_events(3, {"C"})
+    assert [one["name"] for one in interface.events_list()["Events"]] == ["A", "C", "E"]
+    interface.forget_events(0, "C")
+    assert [one["name"] for one in interface.events_list()["Events"]] == ["A", "C"]
+    assert interface.publish_event("B").id == 6
+    assert interface.stats().raised == 5
+
+
 def test_an_event_reaches_each_subscriber_with_the_key_it_asked_for(interface, socket, kafka_embedded, consume):
     interface.publish_event("E_A")
     interface.subscribe_event("E_A", socket("keyed", "&key=callid"))

@@ -45,7 +45,8 @@ cdef void queue_routed(
     const Target* target, Message** messages, Py_ssize_t n, Attributes* attributes, Waiting* waiting, Outcome* outcome
 ) noexcept nogil
 
-# Queues messages to a subscriber or the dead letters, without reports; what a full queue does not hold is dropped.
+# Queues messages to a subscriber or the dead letters, without reports. What a full queue does not hold, or a client
+# that is closed or failed does not take, is dropped and counted in topic.counts.
 cdef void queue_unwaited(
     const Target* target, Message** messages, Py_ssize_t n, Attributes* attributes, Waiting* waiting
 ) noexcept nogil

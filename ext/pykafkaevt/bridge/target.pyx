@@ -15,6 +15,7 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.queueing cimport (
     ENDED_FAILED, ENDED_INTERRUPTED, FULL_BLOCK, FULL_DROP, Extras, queue,
 )
+from pykafkaevt.kafka.topic cimport counter_add_shared
 
 cdef extern from "<unistd.h>" nogil:
     int usleep(unsigned int us)
@@ -60,6 +61,9 @@ cdef void queue_unwaited(
     fill(records, target, messages, n, attributes)
     waiting.on_full = FULL_DROP
     queue_records(target, records, messages, n, attributes, waiting, &outcome)
+    # the client is closed, cannot be opened anew, or the wait for that was interrupted
+    if outcome.handled < n:
+        counter_add_shared(&target.topic.counts.dropped, n - outcome.handled)
 
 
 cdef void fill(

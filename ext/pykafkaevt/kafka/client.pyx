@@ -18,7 +18,7 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.queueing cimport ENDED_CLOSED, ENDED_DONE, ENDED_FULL, ENDED_INTERRUPTED, Ending, Waiting, enter
 from pykafkaevt.kafka.reports cimport take_over
 from pykafkaevt.kafka.topic cimport (
-    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Handle, Topic, all_in_flight, counter_get,
+    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Handle, Topic, all_in_flight, counter_get, counter_set,
     event_count_sequence, event_count_wait, gate_enter, gate_leave, gate_move, gate_state, gate_users, monotonic_us,
     publish_topic, this_thread,
 )
@@ -73,6 +73,8 @@ cdef class Client(Keeper):
         topic.client = &self.handle
         topic.spec = <PyObject*> spec
         topic.on_delivery = topic.on_error = <PyObject*> None
+        counter_set(&topic.unpaced_at, <uint64_t> -1)
+        counter_set(&topic.stalled_at, <uint64_t> -1)
         with nogil:
             ending = enter(topic, &waiting)
         if ending == ENDED_DONE:

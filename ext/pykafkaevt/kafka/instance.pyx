@@ -56,7 +56,9 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* to
     # for every instance again: a secret in a file may have changed, and is not kept
     found, hidden = all_resolved("g.", properties)
     cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden)
-    cdef rd_kafka_t* rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
+    cdef rd_kafka_t* rk
+    with nogil:
+        rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
     if rk == NULL:
         api.conf_destroy(conf)
         # properties that are wrong together: librdkafka's reason names one of them or none

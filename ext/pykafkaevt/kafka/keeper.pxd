@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 from pykafkaevt.kafka.reports cimport Reports
 from pykafkaevt.kafka.topic cimport Handle, Topic, counter
 
@@ -11,6 +13,8 @@ cdef class Keeper:
     cdef list rejected                # [(topic's address, code, key, value, opaque), …] for the report thread
     cdef bint serving                 # there is a report thread
     cdef counter gone                 # instance and thread are gone, the counters are final
+    cdef int64_t opened_us            # when the instance was
+    cdef int64_t pause_us             # before the next is, when this one fails soon
     cdef object open_error            # why opening anew failed, while handle.broken
     cdef readonly object log_rate     # a LogRate: of lines about the client
     cdef bytes statistics             # librdkafka's newest, JSON text
@@ -18,6 +22,7 @@ cdef class Keeper:
     cdef int open_instance(self) except -1
     cdef int start_thread(self) except -1
     cdef int reopen(self) except -1
+    cdef int wait_while_fatal(self, int64_t us) noexcept nogil
     cdef int finish(self) except -1
     # A rejected record, for on_delivery.
     cdef int report_rejected(self, Topic* topic, int code, object key, object value, object opaque) except -1

@@ -6,7 +6,7 @@ import threading
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -17,7 +17,7 @@ from pykafkaevt.kafka.reports cimport hand_over, pthread_mutex_destroy, pthread_
 from pykafkaevt.kafka.topic cimport (
     GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, counter_get, counter_set,
     counters, event_count_sequence, event_count_signal, event_count_wait, gate_destroy, gate_empty, gate_enter,
-    gate_init, gate_leave, gate_move, gate_state, this_thread,
+    gate_init, gate_leave, gate_move, gate_state, monotonic_us, this_thread,
 )
 
 from pykafkaevt.kafka import process
@@ -32,6 +32,9 @@ cdef enum:
     LOG_SECONDS = 10         # the time after which it may log one more
     SLICE_US = 100000        # between two looks at a gate that users leave
     RETRY_US = 1000000       # between two tries to open anew
+    PAUSE_US = 20000         # before opening anew what has failed soon, the first time
+    PAUSE_MAX_US = 500000    # … at most
+    SETTLED_US = 2000000     # life of an instance that has not failed soon
 
 
 cdef void own_callbacks(Topic* topic) noexcept:
@@ -91,7 +94,6 @@ cdef class Keeper:
         self.properties = properties
         self.name = name
         self.open_instance()
-        counter_set(&self.gone, 0)
         gate_move(&self.handle.gate, GATE_IN(GATE_CLOSED), GATE_OPENING)
         try:
             self.start_thread()
@@ -121,6 +123,7 @@ cdef class Keeper:
         self.handle.queue = api.queue_get_main(self.handle.rk)
         api.set_log_queue(self.handle.rk, NULL)
         self.reports.fatal_code = 0
+        self.opened_us = monotonic_us()
         return 0
 
     # The report thread
@@ -130,11 +133,13 @@ cdef class Keeper:
         if self.serving:
             return 0
         self.serving = True
+        counter_set(&self.gone, 0)
         try:
             # a daemon: the interpreter does not wait for it, process flushes what is open at exit
             threading.Thread(target=self._serve, name=f"pykafkaevt reports {self.name}", daemon=True).start()
         except BaseException:
             self.serving = False
+            counter_set(&self.gone, 1)
             raise
         process.opened(self)
         return 0
@@ -157,14 +162,20 @@ cdef class Keeper:
             self.reopen()
 
     cdef int reopen(self) except -1:
-        """Open the next instance, then hand over what is left of the one that failed."""
+        """Open the next instance, then hand over what is left of the one that failed.
+
+        One that failed soon (the cluster may never grant what it asks for) makes the next one wait, longer each time.
+        """
         cdef rd_kafka_t* old = self.handle.rk
         cdef rd_kafka_queue_t* queue = self.handle.queue
-        cdef uint64_t seen
         with nogil:
             close_topics(self.handle.topics)
             self.handle.rk = NULL
             self.handle.queue = NULL
+            if monotonic_us() - self.opened_us > SETTLED_US:
+                self.pause_us = 0
+            self.wait_while_fatal(self.pause_us)
+            self.pause_us = min(2 * self.pause_us + PAUSE_US, <int64_t> PAUSE_MAX_US)
         try:
             self.open_instance()
             counter_set(&self.handle.broken, 0)
@@ -174,16 +185,27 @@ cdef class Keeper:
             self.open_error = error.with_traceback(None)
             counter_set(&self.handle.broken, 1)
         if self.handle.rk != NULL and gate_move(&self.handle.gate, GATE_IN(GATE_FATAL), GATE_OPEN) and old != NULL:
-            logger.warning("%s: connected anew after a fatal error", self.name)
+            if self.log_rate.allows():
+                logger.warning("%s: connected anew after a fatal error", self.name)
         with nogil:
             event_count_signal(&self.handle.gate.changed)
             hand_over(&self.reports)
             if old != NULL:
                 api.queue_destroy(queue)
                 api.destroy(old)
+            if self.handle.rk == NULL:
+                self.wait_while_fatal(RETRY_US)
+        return 0
+
+    cdef int wait_while_fatal(self, int64_t us) noexcept nogil:
+        """Sleep; closing ends it."""
+        cdef int64_t until = monotonic_us() + us
+        cdef uint64_t seen
+        while monotonic_us() < until:
             seen = event_count_sequence(&self.handle.gate.changed)
-            if self.handle.rk == NULL and gate_state(&self.handle.gate) == GATE_FATAL:
-                event_count_wait(&self.handle.gate.changed, seen, RETRY_US)
+            if gate_state(&self.handle.gate) != GATE_FATAL:
+                break
+            event_count_wait(&self.handle.gate.changed, seen, until - monotonic_us())
         return 0
 
     cdef int finish(self) except -1:

@@ -1,0 +1,29 @@
+"""`python -m tests.races.bridge_process CONFIG FIGURES`: the bridge, whose last snapshot goes to the file FIGURES."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from pykafkaevt.bridge.config import from_toml
+from pykafkaevt.bridge.daemon import Bridge
+from pykafkaevt.bridge.logs import configure
+
+
+def main() -> int:
+    """See above."""
+    config = from_toml(sys.argv[1])
+    configure(config.log_format, config.log_level)
+    bridge = Bridge(config)
+    code = bridge.run()
+    Path(sys.argv[2]).write_text(json.dumps({**bridge.commands.snapshot(), "living": bridge.living}))
+    if bridge.living:
+        # the interpreter's own end would wait for them
+        logging.shutdown()
+        os._exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
