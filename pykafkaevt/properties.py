@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pykafkaevt.errors import ConfigError
+from pykafkaevt.references import all_resolved, resolved
 from pykafkaevt.sockets import KafkaSocket
 
 # Properties that idempotence excludes or limits (librdkafka's INTRODUCTION.md, "Idempotent Producer").
@@ -40,7 +41,7 @@ def properties_of(socket: KafkaSocket) -> tuple[tuple[str, str], ...]:
     """The client's properties: the socket's, with idempotence unless one of them excludes or decides it.
 
     Without it a request that is retried may overtake the one before it: events of one call would change their order,
-    or be there twice.
+    or be there twice. Values are as written (`@env:NAME`): they are read for each librdkafka instance.
     """
     properties = {**socket.global_properties}
     if not _acks_below_all(socket) and not DECIDED_BY_USER & {name for _, name, _ in _all_properties(socket)}:
@@ -51,20 +52,21 @@ def properties_of(socket: KafkaSocket) -> tuple[tuple[str, str], ...]:
 def check_properties(socket: KafkaSocket) -> None:
     """Raise ConfigError for a property that breaks the account of records or cannot work, with the reason.
 
-    All other properties are left to librdkafka, which checks them when the client is made.
+    All other properties are left to librdkafka, which checks them when the client is made. Values are read for it from
+    the environment and files, and those that are not to be had are a ConfigError as well.
     """
-    given = socket.global_properties
+    given = dict(all_resolved("g.", socket.global_properties.items())[0])
+    all_resolved("t.", socket.topic_properties.items())
     for name, value in given.items():
         reason = EXCLUDED.get(name) or (_is_true(value) and EXCLUDED_WHEN_TRUE.get(name))
         if reason:
             raise ConfigError(f"g.{name}", reason)
-    _check_oauthbearer(socket)
+    _check_oauthbearer(given)
     if _is_true(given.get("enable.idempotence", "false")):
         _check_idempotence(socket)
 
 
-def _check_oauthbearer(socket: KafkaSocket) -> None:
-    given = socket.global_properties
+def _check_oauthbearer(given: dict[str, str]) -> None:
     for name in ("sasl.mechanism", "sasl.mechanisms"):
         oauthbearer = given.get(name, "").upper() == "OAUTHBEARER"
         if oauthbearer and given.get("sasl.oauthbearer.method", "").lower() != "oidc":
@@ -78,7 +80,7 @@ def _check_idempotence(socket: KafkaSocket) -> None:
     for name in _acks_below_all(socket):
         raise ConfigError(name, "g.enable.idempotence=true needs acks=all")
     for prefix, name, value in _all_properties(socket):
-        if name == "queuing.strategy" and value.lower() == "lifo":
+        if name == "queuing.strategy" and resolved(prefix + name, value).lower() == "lifo":
             raise ConfigError(f"{prefix}{name}", "g.enable.idempotence=true needs queuing.strategy=fifo")
 
 
@@ -87,7 +89,7 @@ def _acks_below_all(socket: KafkaSocket) -> list[str]:
     return [
         f"{prefix}{name}"
         for prefix, name, value in _all_properties(socket)
-        if name in ACKS and value.lower() not in ALL_ACKS
+        if name in ACKS and resolved(prefix + name, value).lower() not in ALL_ACKS
     ]
 
 

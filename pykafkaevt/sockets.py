@@ -8,6 +8,7 @@ from typing import Final, TypeAlias, final
 
 from pykafkaevt import socket_text
 from pykafkaevt.errors import SocketError
+from pykafkaevt.references import shown
 from pykafkaevt.secrets import is_secret
 
 __all__ = ["Cluster", "KafkaSocket", "is_secret", "parse_broker_id", "parse_socket"]
@@ -41,8 +42,9 @@ class KafkaSocket:
     """A parsed `kafka:brokers/topic?properties`; immutable.
 
     Two are equal, and have one hash, when they mean the same: the same set of brokers (host names in any
-    case, 9092 where a port is missing), topic and key, and the same properties in any order. The values of
-    secret properties are in `to_text(secrets=True)`, the properties and a pickle only.
+    case, 9092 where a port is missing), topic and key, and the same properties in any order, as written: a
+    value `@env:NAME` or `@file:PATH` is read when a client is made. The values of secret properties are in
+    `to_text(secrets=True)`, the properties and a pickle only.
     """
 
     __slots__ = ("_fields", "_meaning")
@@ -92,12 +94,12 @@ class KafkaSocket:
     def to_text(self, secrets: bool = False) -> str:
         """The whole socket as text: global properties, topic properties, key.
 
-        secrets: False gives `***` for the values of secret properties; True gives them, and a text that
-        parses to an equal socket.
+        secrets: False gives `***` for the values of secret properties, but for those that are read from elsewhere
+        (`@env:NAME`, `@file:PATH`); True gives all, and a text that parses to an equal socket.
         """
         _, _, global_properties, topic_properties, key = self._fields
         properties = [
-            f"{prefix}{name}={_encode(value) if secrets or not is_secret(name) else '***'}"
+            f"{prefix}{name}={_encode(value if secrets else shown(name, value))}"
             for prefix, values in (("g.", global_properties), ("t.", topic_properties))
             for name, value in values.items()
         ]

@@ -18,7 +18,8 @@ from pykafkaevt.bench import peers, programs
 from pykafkaevt.bench.schedule import quantiles
 from pykafkaevt.bench.side import Spec
 from pykafkaevt.errors import ConfigError
-from pykafkaevt.sockets import KafkaSocket, is_secret
+from pykafkaevt.references import shown
+from pykafkaevt.sockets import KafkaSocket
 
 OURS = "ours"
 NAMES = (*peers.PEERS, *programs.NAMES)
@@ -126,9 +127,9 @@ def why_absent(name: str, spec: Spec) -> str | None:
 
 def run_all(spec: Spec, compared: list[str], processes: int, rounds: int, progress: Progress) -> Report:
     """Measure ours and the compared peers in turn, `rounds` times. Raises RuntimeError when ours fails, ConfigError."""
-    shown = {name: "***" if is_secret(name) else value for name, value in spec["settings"].items()}
+    settings = {name: shown(name, value) for name, value in spec["settings"].items()}
     run = {name: value for name, value in spec.items() if name not in ("side", "socket", "settings")}
-    report = Report(str(KafkaSocket(spec["socket"])), shown, {**run, "processes": processes, "repeat": rounds})
+    report = Report(str(KafkaSocket(spec["socket"])), settings, {**run, "processes": processes, "repeat": rounds})
     for name in compared:
         if (reason := why_absent(name, spec)) is not None:
             report.absent[name] = reason

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 from pykafkaevt import EmbeddedBroker
 from pykafkaevt.bench.ours import ours
@@ -22,6 +22,7 @@ from pykafkaevt.bench.schedule import Latencies, schedule
 from pykafkaevt.bench.side import SINGLE_CHUNK, Side, Spec, is_ready
 from pykafkaevt.bench.workload import Chunk, make
 from pykafkaevt.errors import ConfigError
+from pykafkaevt.references import all_resolved, without
 from pykafkaevt.sockets import KafkaSocket
 
 SAMPLING = 0.1  # seconds between two looks at the counters
@@ -55,8 +56,7 @@ def run(spec: Spec) -> None:
     latencies = Latencies()
     with EmbeddedBroker(topics=[socket.topic]) if is_embedded else nullcontext() as broker:
         servers = socket.bootstrap_servers if broker is None else broker.bootstrap_servers
-        make_side = ours if spec["side"] == "ours" else PEERS[spec["side"]].make
-        side: Side = make_side(spec, servers, socket.topic, latencies)
+        side = made_side(spec, servers, socket.topic, latencies)
         for chunk, _ in schedule(chunks, spec["warmup"], None, None, sleep=side.wait):
             # what is in flight counts as sent now: a schedule has its own times
             side.send(chunk, [time.perf_counter()] * len(chunk.keys) if spec["throughput"] else None)
@@ -70,6 +70,18 @@ def run(spec: Spec) -> None:
         result.update(mean_size=workload.mean_size, histogram=latencies.encoded())
         say(result=result)
         side.close()
+
+
+def made_side(spec: Spec, servers: str, topic: str, latencies: Latencies) -> Side:
+    """The side of a spec. Raises ConfigError, RuntimeError with a peer's own words."""
+    if spec["side"] == "ours":
+        return ours(spec, servers, topic, latencies)
+    # ours reads values from the environment and files itself
+    settings, hidden = all_resolved("g.", spec["settings"].items())
+    try:
+        return PEERS[spec["side"]].make(cast(Spec, {**spec, "settings": dict(settings)}), servers, topic, latencies)
+    except Exception as error:
+        raise RuntimeError(without(hidden, f"{error}" or type(error).__name__)) from None
 
 
 def measure(spec: Spec, side: Side, chunks: list[Chunk]) -> dict[str, Any]:

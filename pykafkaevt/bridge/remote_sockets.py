@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from pykafkaevt.errors import ConfigError
+from pykafkaevt.references import is_reference
 from pykafkaevt.sockets import KafkaSocket
 
 SUBSCRIPTIONS: Final = 64  # made at run time, at one time
@@ -88,6 +89,8 @@ def check_remote(socket: KafkaSocket) -> None:
 
 def objection(name: str, value: str) -> str | None:
     """Why a property may not come by control or HTTP, None when it may; the value is not shown."""
+    if is_reference(value):
+        return "reads the bridge's environment or files: not allowed by control or HTTP"
     if name not in ALLOWED:
         why = next((reason for pattern, reason in FORBIDDEN if fnmatchcase(name, pattern)), NOT_LISTED)
         return f"{why}: not allowed by control or HTTP, only in the bridge's configuration"

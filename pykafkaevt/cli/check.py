@@ -10,7 +10,8 @@ from pykafkaevt import properties
 from pykafkaevt.cli.arguments import is_embedded
 from pykafkaevt.cli.display import printable
 from pykafkaevt.errors import SocketError
-from pykafkaevt.sockets import KafkaSocket, is_secret, parse_broker_id, parse_socket
+from pykafkaevt.references import shown
+from pykafkaevt.sockets import KafkaSocket, parse_broker_id, parse_socket
 
 NOWHERE = "127.0.0.1:1"  # a port that nothing listens on
 
@@ -75,7 +76,7 @@ def describe(socket: KafkaSocket, broker_id: str | None) -> str:
     parts += [("broker", broker) for broker in socket.brokers]
     parts += [("topic", socket.topic), ("key", socket.key or "none")]
     for prefix, given in (("g.", socket.global_properties), ("t.", socket.topic_properties)):
-        parts += [("property", f"{prefix}{k}={'***' if is_secret(k) else v}") for k, v in given.items()]
+        parts += [("property", f"{prefix}{k}={shown(k, v)}") for k, v in given.items()]
     return "\n".join(f"{name:<10} {printable(value)}" for name, value in parts)
 
 

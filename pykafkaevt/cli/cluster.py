@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pykafkaevt.cli.display import printable
+from pykafkaevt.references import all_resolved, without
 from pykafkaevt.sockets import KafkaSocket
 
 # the answers of brokers while the leader of a partition changes, or its topic was just made
@@ -36,7 +37,8 @@ class ClusterClient:
     """A confluent-kafka client with the global properties of a socket, and the errors it met.
 
     kind: Consumer or AdminClient. bootstrap_servers: instead of the socket's. librdkafka passes over those
-    properties that are only a producer's. Raises click.UsageError for properties it does not accept.
+    properties that are only a producer's. Raises click.UsageError for properties it does not accept, ConfigError for
+    values that are read from elsewhere and not to be had.
     """
 
     def __init__(
@@ -49,7 +51,8 @@ class ClusterClient:
         self.topic = socket.topic
         self.bootstrap_servers = bootstrap_servers or socket.bootstrap_servers
         self.errors: list[KafkaError] = []
-        settings: dict[str, Any] = dict(socket.global_properties)
+        found, hidden = all_resolved("g.", socket.global_properties.items())
+        settings: dict[str, Any] = dict(found)
         # the errors are reported once, in our words; librdkafka's log is for those who debug
         if "debug" not in settings:
             settings.setdefault("log_level", "0")
@@ -59,7 +62,8 @@ class ClusterClient:
         try:
             self.client: Any = kind(settings)
         except (KafkaException, TypeError, ValueError) as error:
-            raise click.UsageError(f"librdkafka refuses the properties: {reason_of(error)}") from error
+            reason = without(hidden, reason_of(error))
+            raise click.UsageError(f"librdkafka refuses the properties: {reason}") from None
 
     def ask(self, question: Callable[[], Any]) -> Any:
         """The answer to a question that blocks; Ctrl-C ends the wait.

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "socket_text": LEAVES,
     "jsonrpc": LEAVES,
     "sip": LEAVES | {"jsonrpc"},
-    "kafka": LEAVES | {"jsonrpc"},
+    "kafka": LEAVES | {"jsonrpc", "references"},
     "bridge": LEAVES | {"jsonrpc", "sip", "kafka"},
     "event": LEAVES | {"jsonrpc", "sip", "kafka"},
     "connector": LEAVES | {"jsonrpc", "kafka"},
@@ -204,6 +204,8 @@ def test_imports_of_what_is_compiled_follow_the_arrows():
                 upward.append(f"{shown(path)} imports {name}")
     assert upward == []
     assert [name for name in LEAVES - {"secrets"} if "pykafkaevt" in import_lines(PYTHON / f"{name}.py")] == []
+    of_references = re.findall(r"pykafkaevt\.(\w+)", import_lines(PYTHON / "references.py"))
+    assert set(of_references) <= LEAVES
 
 
 def import_lines(path):

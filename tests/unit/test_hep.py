@@ -344,7 +344,7 @@ STREAMS = [
     (HUGE + SMALL + HUGE, [(HUGE[:128], "too_large"), (SMALL, None), (HUGE[:128], "too_large")]),
     (HUGE[:200], [(HUGE[:128], "too_large")]),
     (HUGE[:100], [(HUGE[:100], "truncated")]),
-    (FULL[:-1], [(FULL[:128], "truncated")]),
+    (FULL[:-1], [(FULL[:128].replace(b"myHep", b"*****"), "truncated")]),
     (b"HEP3\0", [(b"HEP3\0", "truncated")]),
 ]
 

@@ -63,6 +63,8 @@ def test_each_allowed_property_is_one_of_librdkafka(name):
 @pytest.mark.parametrize(
     ("properties", "name", "reason"),
     [
+        ("g.client.id=@file:/etc/hostname", "g.client.id", "reads the bridge's environment or files"),
+        ("t.acks=@env:HOME", "t.acks", "reads the bridge's environment or files"),
         ("g.plugin.library.paths=/tmp/x.so", "g.plugin.library.paths", "loads code"),
         ("g.ssl.engine.location=/tmp/x.so", "g.ssl.engine.location", "loads code"),
         ("g.ssl.engine.id=x", "g.ssl.engine.id", "loads code"),

@@ -11,8 +11,8 @@ from libc.string cimport memcmp
 
 from pykafkaevt.bridge.datagrams cimport DATAGRAMS, datagrams_drops_now
 from pykafkaevt.bridge.message cimport (
-    ABANDONED, KIND_HEP, KIND_JSON, KIND_PLAIN, NO_MEMORY, REJECTED, SETTLED, UNROUTED, parse, space_needed,
-    space_release, space_reserve,
+    ABANDONED, KIND_HEP, KIND_JSON, KIND_PLAIN, NO_MEMORY, REJECTED, SETTLED, UNROUTED, blank_keys, parse,
+    space_needed, space_release, space_reserve,
 )
 from pykafkaevt.bridge.names cimport (
     NAME_SIZE, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
@@ -294,16 +294,19 @@ cdef class Handler:
         cdef Message* chosen[DATAGRAMS]
         cdef Attributes attributes
         cdef Py_ssize_t i, count = 0
+        cdef char* copies
         if table.dead_letter < 0:
             return
         for i in range(n):
             if messages[i].reason != NULL:
                 chosen[count] = &messages[i]
                 count += 1
-        if count:
+        # without memory for the copies they are lost, as with a full queue
+        if count and blank_keys(chosen, count, &copies):
             self.fill(&attributes, table)
             attributes.headers = HEADERS_DEAD_LETTER
             self.queue_or_drop(&table.targets[table.dead_letter], chosen, count, &attributes)
+            free(copies)
 
     cdef void queue_or_drop(
         self, Target* target, Message** messages, Py_ssize_t n, Attributes* attributes

@@ -81,6 +81,10 @@ cdef size_t space_needed(const Format* format, size_t size) noexcept nogil
 # Fills in what is queued of a message, its event's name and time; 0, or the reason why it is invalid.
 cdef int parse(const Format* format, const Fields* fields, Space* space, Message* m) noexcept nogil
 
+# Points `data` of each message that holds HEP authentication keys to a copy without them. The caller frees `copies`
+# and uses `data` no more then; False when memory ends.
+cdef bint blank_keys(Message** messages, Py_ssize_t n, char** copies) noexcept nogil
+
 cdef const char* reason_text(int reason) noexcept nogil
 
 # Where a message came from, as text of SOURCE_SIZE bytes at most.

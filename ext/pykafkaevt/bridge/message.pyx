@@ -6,7 +6,9 @@ from libc.string cimport memcpy
 
 from pykafkaevt.bridge.datagrams cimport SOURCE_SIZE, datagrams_source
 from pykafkaevt.jsonrpc.scan cimport JsonEvent, JsonSlice, json_event_scan, json_reasons, json_unescape
-from pykafkaevt.sip.hep cimport HEP_EVENT_MAX, HepEvent, hep_event, hep_reasons
+from pykafkaevt.sip.hep cimport (
+    HEP_EVENT_MAX, HepEvent, hep_blank_keys, hep_event, hep_find_key, hep_reasons,
+)
 
 cdef enum:
     SPACE_KEPT = 4 << 20     # bytes a space may keep from batch to batch
@@ -28,6 +30,31 @@ cdef void write_source(const Message* m, char* text) noexcept nogil:
         datagrams_source(m.header, text)
     else:
         snprintf(text, SOURCE_SIZE, "%s", m.source)
+
+
+cdef bint blank_keys(Message** messages, Py_ssize_t n, char** copies) noexcept nogil:
+    cdef size_t need = 0
+    cdef char* copy
+    cdef Message* m
+    cdef Py_ssize_t i
+    for i in range(n):
+        m = messages[i]
+        if hep_find_key(m.data, m.size) != NULL:
+            need += m.size
+    copies[0] = NULL
+    if need == 0:
+        return True
+    copy = copies[0] = <char*> malloc(need)
+    if copy == NULL:
+        return False
+    for i in range(n):
+        m = messages[i]
+        if hep_find_key(m.data, m.size) != NULL:
+            memcpy(copy, m.data, m.size)
+            hep_blank_keys(m.data, m.size, copy)
+            m.data = copy
+            copy += m.size
+    return True
 
 
 # Space

@@ -13,7 +13,7 @@ cdef enum:
 cdef struct Sample:
     char[32] reason
     char[SOURCE_SIZE] source
-    char[EXCERPT] excerpt
+    char[EXCERPT] excerpt    # without the secrets that senders put into messages
     size_t size              # of the excerpt
     size_t total             # of the message
     long long time_us

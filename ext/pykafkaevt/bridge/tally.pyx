@@ -9,6 +9,10 @@ from pykafkaevt.bridge.datagrams cimport now_us
 from pykafkaevt.bridge.message cimport REASONS, reason_text, write_source
 from pykafkaevt.bridge.names cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from pykafkaevt.kafka.topic cimport counter_add, counter_get
+from pykafkaevt.sip.hep cimport hep_blank_keys
+
+cdef extern from "credentials.h" nogil:
+    void credentials_cover_all(char* text, size_t size)
 
 
 @cython.final
@@ -43,6 +47,8 @@ cdef class Tally:
             sample.size = min(m.size, <size_t> EXCERPT)
             sample.total = m.size
             memcpy(sample.excerpt, m.data, sample.size)
+            hep_blank_keys(m.data, sample.size, sample.excerpt)
+            credentials_cover_all(sample.excerpt, sample.size)
             sample.time_us = now_us()
         pthread_mutex_unlock(&self.lock)
 

@@ -16,7 +16,7 @@ cdef enum Headers:
     HEADERS_NONE
     HEADERS_BASIC                # event, source, content-type
     HEADERS_CLOUDEVENTS          # in binary mode
-    HEADERS_DEAD_LETTER          # reason, source, input; the record is the message as it was received
+    HEADERS_DEAD_LETTER          # reason, source, input; the record is the message as received, HEP keys blanked
 
 cdef enum:
     ID_SIZE = 64                 # bytes of a CloudEvents id, with its end

@@ -8,6 +8,7 @@ cdef enum:
 cdef class TopicSpec:
     cdef bytes name
     cdef list properties     # [(property, value), …], as bytes
+    cdef list hidden         # values that must not be shown
     cdef bint partitioned    # a property chooses the partitioner
 
     # The topic's handle in an instance: 0, or what check() is given. Makes no object: it may be called inside the gate.

@@ -11,7 +11,7 @@ from pykafkaevt.kafka.process cimport resolver
 from pykafkaevt.kafka.topic cimport Topic
 
 from pykafkaevt.errors import ConfigError
-from pykafkaevt.secrets import is_secret
+from pykafkaevt.references import all_resolved, without
 
 cdef extern from "partitioner.h" nogil:
     void crc32_init()
@@ -31,15 +31,7 @@ cdef int32_t consistent_random(
     return <int32_t> (crc32_of(<const unsigned char*> key, length) % <uint32_t> partitions)
 
 
-cdef str without_secrets(str text, object properties):
-    """librdkafka's reason may repeat the value it does not take."""
-    for name, value in properties:
-        if value and is_secret(name):
-            text = text.replace(value, "***")
-    return text
-
-
-cdef rd_kafka_conf_t* configured(str bootstrap_servers, tuple properties) except NULL:
+cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hidden) except NULL:
     cdef char reason[REASON_SIZE]
     cdef rd_kafka_conf_t* conf = api.conf_new()
     # the client.id shows in the broker's logs; librdkafka's own log lines come as events
@@ -49,7 +41,7 @@ cdef rd_kafka_conf_t* configured(str bootstrap_servers, tuple properties) except
     ):
         if api.conf_set(conf, name.encode(), value.encode(), reason, sizeof(reason)) != RD_KAFKA_CONF_OK:
             api.conf_destroy(conf)
-            raise ConfigError("g." + name, without_secrets(text_of_error(reason), properties))
+            raise ConfigError("g." + name, without(hidden, text_of_error(reason)))
     api.conf_set_resolve_cb(conf, resolver())
     api.conf_set_events(
         conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS
@@ -61,7 +53,9 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* to
     cdef char reason[REASON_SIZE]
     cdef Topic* topic = topics
     cdef Py_ssize_t wrong
-    cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, properties)
+    # for every instance again: a secret in a file may have changed, and is not kept
+    found, hidden = all_resolved("g.", properties)
+    cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden)
     cdef rd_kafka_t* rk
     with nogil:
         rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
@@ -70,7 +64,7 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* to
         # properties that are wrong together: librdkafka's reason names one of them or none
         text = text_of_error(reason)
         named = [name for name, _ in properties if name in text]
-        raise ConfigError("g." + (named[0] if named else "*"), without_secrets(text, properties))
+        raise ConfigError("g." + (named[0] if named else "*"), without(hidden, text))
     while topic != NULL:
         wrong = (<TopicSpec> topic.spec).open(rk, topic, reason)
         if wrong:
@@ -92,11 +86,15 @@ cdef void close_topics(Topic* topics) noexcept nogil:
 
 
 cdef class TopicSpec:
-    """name: the topic; properties: ((name, value), …) of it; global_properties: those of its client."""
+    """name: the topic; properties: ((name, value), …) of it; global_properties: those of its client.
+
+    Raises ConfigError for a value that is read from elsewhere and not to be had.
+    """
 
     def __init__(self, str name, tuple properties, tuple global_properties):
         self.name = name.encode()
-        self.properties = [(property.encode(), value.encode()) for property, value in properties]
+        found, self.hidden = all_resolved("t.", properties)
+        self.properties = [(property.encode(), value.encode()) for property, value in found]
         self.partitioned = "partitioner" in dict(properties) or "partitioner" in dict(global_properties)
 
     cdef Py_ssize_t open(self, rd_kafka_t* rk, Topic* topic, char* reason) except? -2:
@@ -121,7 +119,5 @@ cdef class TopicSpec:
             raise delivery_error(api.last_error(), f"topic {self.name.decode()}")
         raise ConfigError(
             "t." + self.properties[wrong - 1][0].decode(),
-            without_secrets(
-                text_of_error(reason), [(property.decode(), value.decode()) for property, value in self.properties]
-            ),
+            without(self.hidden, text_of_error(reason)),
         )

@@ -21,6 +21,10 @@ cdef extern from "hep.h" nogil:
 
     const char* const* hep_reasons
 
+cdef extern from "hep_key.h" nogil:
+    const char* hep_find_key(const char* data, size_t size)
+    void hep_blank_keys(const char* data, size_t size, char* copy)
+
 cdef struct HepEvent:
     Slice event          # the event's name, static
     Slice key            # the Call-ID of SIP, else the correlation id, as in the packet; absent when empty

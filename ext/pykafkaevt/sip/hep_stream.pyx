@@ -6,8 +6,12 @@ cdef extern from "hep.h" nogil:
 
     unsigned int hep_u16(const char* at)
 
+cdef extern from "hep_key.h" nogil:
+    void hep_blank_keys(const char* data, size_t size, char* copy)
+
 cdef enum:
     EXCERPT = 128    # bytes kept of what is no packet
+    KEY_REACH = 512  # bytes before an excerpt in which the authentication key it begins in may begin
 
 
 cdef Py_ssize_t garbage_end(bytearray held, Py_ssize_t at) except -1:
@@ -21,11 +25,28 @@ cdef Py_ssize_t garbage_end(bytearray held, Py_ssize_t at) except -1:
     return end
 
 
+cdef bytes end_of(bytes before):
+    """Of what came before an excerpt, as much as matters for its keys."""
+    return before[max(0, len(before) - KEY_REACH):]
+
+
+cdef bytes without_keys(bytes before, bytes excerpt):
+    """An excerpt with the authentication keys blanked; before: what came before it in the stream.
+
+    With a wrong size a packet may end within a key, whose rest is the excerpt then.
+    """
+    cdef bytes whole = end_of(before) + excerpt
+    cdef bytearray copy = bytearray(whole)
+    hep_blank_keys(whole, len(whole), copy)
+    return bytes(copy[len(whole) - len(excerpt):])
+
+
 cdef class HepSplitter:
     """Cuts a stream into HEPv3 packets by their length field.
 
     limit: bytes of a packet at most. What feed() returns does not depend on where the stream was cut. Between calls
-    it holds one unfinished packet or header at most.
+    it holds one unfinished packet or header at most, and the end of the last packet. Excerpts have the authentication
+    keys of packets blanked.
     """
     cdef Py_ssize_t limit
     cdef Py_ssize_t dropping     # bytes left of a packet that is too large, already counted
@@ -33,6 +54,7 @@ cdef class HepSplitter:
     cdef bint reported           # of this garbage
     cdef bytearray garbage       # its first bytes
     cdef bytearray held          # what follows it, or the unfinished packet
+    cdef bytes before            # the end of the last packet
 
     def __cinit__(self, Py_ssize_t limit):
         if limit < HEP_HEADER:
@@ -40,6 +62,7 @@ cdef class HepSplitter:
         self.limit = limit
         self.garbage = bytearray()
         self.held = bytearray()
+        self.before = b""
 
     def feed(self, bytes data not None) -> list:
         """The (packet, None) that `data` completes and the (excerpt, reason) of what is no packet, in order.
@@ -58,6 +81,7 @@ cdef class HepSplitter:
             left = len(held) - at
             size = min(self.dropping, left)
             if size:
+                self.before = end_of(self.before) + held[max(at, at + size - KEY_REACH):at + size]
                 self.dropping -= size
                 at += size
                 continue
@@ -74,11 +98,15 @@ cdef class HepSplitter:
             shown = size if size <= self.limit else min(size, <Py_ssize_t> EXCERPT)
             if left < shown:
                 break
-            found.append((start[:shown], "too_large" if size > self.limit else None))
+            packet = start[:shown]
             if size > self.limit:
+                found.append((without_keys(self.before, packet), "too_large"))
                 self.dropping = size
             else:
+                found.append((packet, None))
+                self.before = packet
                 at += size
+        self.before = end_of(self.before)
         del held[:at]
         self.held = held
         return found
@@ -94,8 +122,9 @@ cdef class HepSplitter:
             self.held.clear()
         self.end_garbage(found)
         if self.held:
-            found.append((bytes(self.held[:EXCERPT]), "truncated"))
+            found.append((without_keys(self.before, bytes(self.held[:EXCERPT])), "truncated"))
         self.held.clear()
+        self.before = b""
         self.dropping = 0
         return found
 
@@ -103,13 +132,13 @@ cdef class HepSplitter:
         self.in_garbage = True
         self.garbage += part[:EXCERPT - len(self.garbage)]
         if len(self.garbage) == EXCERPT and not self.reported:
-            found.append((bytes(self.garbage), "garbage"))
+            found.append((without_keys(self.before, bytes(self.garbage)), "garbage"))
             self.reported = True
         return 0
 
     cdef int end_garbage(self, list found) except -1:
         if self.in_garbage and not self.reported:
-            found.append((bytes(self.garbage), "garbage"))
+            found.append((without_keys(self.before, bytes(self.garbage)), "garbage"))
         self.garbage.clear()
         self.in_garbage = self.reported = False
         return 0
