@@ -5,9 +5,9 @@ from libc.stdint cimport int32_t, uint32_t
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
 from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_CONF_OK, RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS,
-    RD_KAFKA_PRODUCER, rd_kafka_conf_t, rd_kafka_t, rd_kafka_topic_conf_t, rd_kafka_topic_t, rdkafka_api,
+    rd_kafka_conf_t, rd_kafka_t, rd_kafka_topic_conf_t, rd_kafka_topic_t, rdkafka_api,
 )
-from pykafkaevt.kafka.process cimport resolver
+from pykafkaevt.kafka.process cimport destroy_guarded, new_guarded, resolver
 from pykafkaevt.kafka.topic cimport Topic
 
 from pykafkaevt.errors import ConfigError
@@ -58,7 +58,7 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* to
     cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden)
     cdef rd_kafka_t* rk
     with nogil:
-        rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
+        rk = new_guarded(conf, reason, sizeof(reason))
     if rk == NULL:
         api.conf_destroy(conf)
         # properties that are wrong together: librdkafka's reason names one of them or none
@@ -70,7 +70,7 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* to
         if wrong:
             with nogil:
                 close_topics(topics)
-                api.destroy(rk)
+                destroy_guarded(rk)
             (<TopicSpec> topic.spec).check(wrong, reason)
         topic = topic.next
     return rk

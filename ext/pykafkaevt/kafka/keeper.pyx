@@ -13,6 +13,7 @@ from libc.string cimport memset
 from pykafkaevt.kafka.instance cimport close_topics, new_instance
 from pykafkaevt.kafka.library cimport table
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_queue_t, rd_kafka_t, rdkafka_api
+from pykafkaevt.kafka.process cimport destroy_guarded
 from pykafkaevt.kafka.reports cimport hand_over, pthread_mutex_destroy, pthread_mutex_init, serve
 from pykafkaevt.kafka.topic cimport (
     GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, counter_get, counter_set,
@@ -199,7 +200,7 @@ cdef class Keeper:
             hand_over(&self.reports)
             if old != NULL:
                 api.queue_destroy(queue)
-                api.destroy(old)
+                destroy_guarded(old)
             if self.handle.rk == NULL:
                 self.wait_while_fatal(RETRY_US)
         return 0
@@ -227,7 +228,7 @@ cdef class Keeper:
             close_topics(self.handle.topics)
             if rk != NULL:
                 api.queue_destroy(self.handle.queue)
-                api.destroy(rk)
+                destroy_guarded(rk)
             self.handle.rk = NULL
         topic = self.handle.topics
         while topic != NULL:

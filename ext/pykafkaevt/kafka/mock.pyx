@@ -7,9 +7,10 @@ from posix.unistd cimport getpid
 
 from pykafkaevt.kafka.library cimport delivery_error, table
 from pykafkaevt.kafka.librdkafka cimport (
-    RD_KAFKA_PRODUCER, RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_conf_t, rd_kafka_mock_cluster_t, rd_kafka_resp_err_t,
-    rd_kafka_t, rdkafka_api,
+    RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_conf_t, rd_kafka_mock_cluster_t, rd_kafka_resp_err_t, rd_kafka_t, rdkafka_api,
 )
+
+from pykafkaevt.kafka.process cimport destroy_guarded, new_guarded
 
 from pykafkaevt.errors import Closed, Error
 
@@ -32,7 +33,7 @@ cdef class MockCluster:
         # the instance only carries the cluster and connects nowhere: its warning about that is of no use
         api.conf_set(conf, "log_level", "2", reason, sizeof(reason))
         self.owner = getpid()
-        self.rk = api.new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason))
+        self.rk = new_guarded(conf, reason, sizeof(reason))
         if self.rk == NULL:
             raise Error(f"the embedded broker did not start: {reason.decode('utf-8', 'replace')}")
         self.cluster = api.mock_cluster_new(self.rk, brokers)
@@ -52,7 +53,7 @@ cdef class MockCluster:
                 api.mock_cluster_destroy(self.cluster)
                 self.cluster = NULL
             if self.rk != NULL:
-                api.destroy(self.rk)
+                destroy_guarded(self.rk)
                 self.rk = NULL
 
     def close(self) -> None:

@@ -9,14 +9,20 @@ import time
 from queue import SimpleQueue
 from weakref import WeakSet
 
-from pykafkaevt.kafka.librdkafka cimport addrinfo, rd_kafka_resolver
+from pykafkaevt.kafka.library cimport table
+from pykafkaevt.kafka.librdkafka cimport (
+    RD_KAFKA_PRODUCER, addrinfo, rd_kafka_conf_t, rd_kafka_resolver, rd_kafka_t, rdkafka_api,
+)
 
-cdef extern from "resolver.h" nogil:
-    int resolver_resolve(
+cdef extern from "fork_guard.h" nogil:
+    int guarded_resolve(
         const char* node, const char* service, const addrinfo* hints, addrinfo** found, void* opaque) noexcept
-    void resolver_before_fork()
-    void resolver_after_fork(int in_child)
+    void fork_guard_enter()
+    void fork_guard_leave()
+    void fork_guard_before()
+    void fork_guard_after(int in_child)
 
+cdef const rdkafka_api* api = table()
 rdkafka_logger = logging.getLogger("pykafkaevt.rdkafka")
 
 # Every open client: a record accepted is not forgotten because its producer was.
@@ -27,7 +33,21 @@ cdef bint finalizer_is_set = False
 
 
 cdef rd_kafka_resolver resolver() noexcept:
-    return resolver_resolve
+    return guarded_resolve
+
+
+cdef rd_kafka_t* new_guarded(rd_kafka_conf_t* conf, char* reason, size_t size) noexcept nogil:
+    cdef rd_kafka_t* rk
+    fork_guard_enter()
+    rk = api.new(RD_KAFKA_PRODUCER, conf, reason, size)
+    fork_guard_leave()
+    return rk
+
+
+cdef void destroy_guarded(rd_kafka_t* rk) noexcept nogil:
+    fork_guard_enter()
+    api.destroy(rk)
+    fork_guard_leave()
 
 
 def opened(client) -> None:
@@ -56,7 +76,7 @@ def renewed_after_fork(family) -> None:
 def _after_fork_in_child():
     """The threads of the clients stayed in the parent, and so did their records; a lock may be held for ever."""
     global _log_lines, finalizer_is_set
-    resolver_after_fork(True)
+    fork_guard_after(True)
     _log_lines = _LogLines()
     finalizer_is_set = False
     for client in open_clients:
@@ -67,11 +87,11 @@ def _after_fork_in_child():
 
 
 def _before_fork():
-    resolver_before_fork()
+    fork_guard_before()
 
 
 def _after_fork_in_parent():
-    resolver_after_fork(False)
+    fork_guard_after(False)
 
 
 os.register_at_fork(
