@@ -168,7 +168,7 @@ def close_in_a_generator() -> None:
                 yield (str(number),)
                 if number == 1000:
                     try:
-                        producer.close(1)
+                        producer.close(10)
                     except Error as error:
                         refused.append(str(error))
 
