@@ -431,52 +431,6 @@ def test_a_forked_child_has_its_own_connection(socket, read):
     assert values(read(200)) == sorted([b"%s %d" % (who, n) for n in range(100) for who in (b"parent", b"child")])
 
 
-def test_a_fork_while_a_name_is_resolved_leaves_the_child_a_resolver(socket):
-    """A new client looks its broker up at once: forked in that moment, every 30th child or so hung in getaddrinfo()."""
-    for _ in range(60):
-        with Producer(socket) as producer:
-            producer.publish(b"parent")
-            pid = os.fork()
-            if pid == 0:
-                done = 1
-                try:
-                    producer.publish(b"child")
-                    done = producer.flush(10)
-                finally:
-                    os._exit(done)
-            assert exit_code(pid) == 0
-
-
-def test_a_fork_while_clients_are_made_and_destroyed_leaves_the_child_one(socket):
-    """librdkafka's own locks: a child of a fork while another thread held one could make no client."""
-    stop = threading.Event()
-
-    def make_and_close():
-        while not stop.is_set():
-            Producer(socket).close(0)
-
-    threads = [threading.Thread(target=make_and_close) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(60):
-            pid = os.fork()
-            if pid == 0:
-                signal.alarm(20)
-                left = 1
-                try:
-                    with Producer(socket) as producer:
-                        producer.publish(b"child")
-                        left = producer.flush(10)
-                finally:
-                    os._exit(left)
-            assert exit_code(pid) == 0
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
 def test_confluent_kafka_works_beside_it_on_the_same_library(socket, read, kafka_embedded):
     other = confluent_kafka.Producer({"bootstrap.servers": kafka_embedded.bootstrap_servers})
     with Producer(socket) as producer:

@@ -279,3 +279,49 @@ def attempt(call: Callable[[], object]) -> None:
         call()
     gc.collect(0)
     time.sleep(0)
+
+
+def child_delivers(producer: Callable[[], Producer]) -> None:
+    """A forked child delivers a record by the producer that it makes or has."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(CHILD_SECONDS)
+        left = 1
+        try:
+            one = producer()
+            one.publish(b"child")
+            left = one.flush(CHILD_SECONDS)
+        finally:
+            os._exit(left)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def fork_while_a_name_is_resolved() -> None:
+    """A new client looks its broker up at once: forked in that moment, every 30th child or so hung in getaddrinfo()."""
+    with EmbeddedBroker(topics={TOPIC: PARTITIONS}) as broker:
+        for _ in range(60):
+            with Producer(f"kafka:{broker.bootstrap_servers}/{TOPIC}?g.enable.idempotence=false") as producer:
+                producer.publish(b"parent")
+                child_delivers(lambda producer=producer: producer)
+
+
+def fork_while_clients_are_made_and_destroyed() -> None:
+    """librdkafka's own locks: a child of a fork while another thread held one could make no client."""
+    stop = threading.Event()
+    with EmbeddedBroker(topics={TOPIC: PARTITIONS}) as broker:
+        socket = f"kafka:{broker.bootstrap_servers}/{TOPIC}?g.enable.idempotence=false"
+
+        def make_and_close() -> None:
+            while not stop.is_set():
+                Producer(socket).close(0)
+
+        threads = [threading.Thread(target=make_and_close) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(60):
+                child_delivers(lambda: Producer(socket))
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
