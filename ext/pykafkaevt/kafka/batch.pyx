@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -80,6 +81,7 @@ cdef tuple chunk_of(object iterator, Py_ssize_t n, str what):
     return chunk
 
 
+@cython.final
 cdef class Records:
     """See batch.pxd. ValueError for lists of different lengths, before anything is made."""
 
@@ -174,7 +176,10 @@ cdef class Records:
         row = <object> PyTuple_GET_ITEM(self.rows, self.at)
         if self.serialized:
             at = batch.buffer.used
-            row = self.write(batch.buffer, row)
+            if self.template is not None and PyTuple_CheckExact(row):
+                self.template.write(batch.buffer, PySequence_Fast_ITEMS(row), PyTuple_GET_SIZE(row), self.policy)
+            else:
+                row = self.write(batch.buffer, row)
             # the buffer may still move: its place stands in for the address
             m.payload = <void*> at
             m.len = batch.buffer.used - at
