@@ -363,6 +363,7 @@ def test_the_thread_of_a_flush_that_nobody_awaits_ends():
     async def main():
         producer = AsyncProducer(DEAD, name="flushed")
         waiting = asyncio.ensure_future(producer.publish(b"v"))
+        await asyncio.sleep(0)  # it is queued now
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(producer.flush(), 0.1)
         await asyncio.sleep(1)
