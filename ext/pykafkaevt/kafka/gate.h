@@ -31,7 +31,10 @@ enum {
 #define GATE_IN(state) (1u << (state))
 
 typedef struct gate {
+    /* callers write the word, the report thread `changed`: they do not share a cache line, nor with what is beside them */
+    char before[64];
     _Atomic uint64_t word;
+    char apart[64];
     event_count changed; /* the state, the last user's leaving, and whatever else is worth another try */
 } gate;
 
