@@ -1,7 +1,6 @@
 """librdkafka instances and the handles of their topics, made from properties."""
 
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport strtoull
 
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
 from pykafkaevt.kafka.librdkafka cimport (
@@ -10,7 +9,7 @@ from pykafkaevt.kafka.librdkafka cimport (
 )
 from pykafkaevt.kafka.partitions cimport set_partitioner
 from pykafkaevt.kafka.process cimport destroy_guarded, new_guarded, resolver
-from pykafkaevt.kafka.topic cimport Handle, Topic, queue_room
+from pykafkaevt.kafka.topic cimport Handle, Topic
 
 from pykafkaevt.errors import ConfigError
 from pykafkaevt.references import all_resolved, without
@@ -20,23 +19,23 @@ cdef const rdkafka_api* api = table()
 cdef str DEFAULT = "consistent_random"  # librdkafka's partitioner
 
 
-cdef void limit_queue(rd_kafka_conf_t* conf, queue_room* room) noexcept:
-    """Take the limits of librdkafka's queue over; it gets the largest there are."""
-    cdef uint64_t records = number_in(conf, "queue.buffering.max.messages")
-    room.max_records = records if records else <uint64_t> -1
-    room.max_bytes = number_in(conf, "queue.buffering.max.kbytes") * 1024
+cdef void take_settings(rd_kafka_conf_t* conf, Handle* handle) noexcept:
+    """What we act by ourselves. The limits of librdkafka's queue are ours to keep: it gets the largest there are."""
+    cdef uint64_t records = int(setting(conf, "queue.buffering.max.messages"))
+    handle.room.max_records = records if records else <uint64_t> -1
+    handle.room.max_bytes = int(setting(conf, "queue.buffering.max.kbytes")) * 1024
     for name in (b"queue.buffering.max.messages", b"queue.buffering.max.kbytes"):
         api.conf_set(conf, name, b"2147483647", NULL, 0)
+    handle.idempotent = setting(conf, "enable.idempotence") == b"true"
 
 
-cdef uint64_t number_in(rd_kafka_conf_t* conf, const char* name) noexcept:
+cdef bytes setting(rd_kafka_conf_t* conf, const char* name):
     cdef char text[32]
     cdef size_t size = sizeof(text)
-    api.conf_get(conf, name, text, &size)
-    return strtoull(text, NULL, 10)
+    return text if api.conf_get(conf, name, text, &size) == RD_KAFKA_CONF_OK else b""
 
 
-cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hidden, queue_room* room) except NULL:
+cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hidden, Handle* handle) except NULL:
     cdef char reason[REASON_SIZE]
     cdef rd_kafka_conf_t* conf = api.conf_new()
     # the client.id shows in the broker's logs; librdkafka's own log lines come as events
@@ -47,7 +46,7 @@ cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hi
         if api.conf_set(conf, name.encode(), value.encode(), reason, sizeof(reason)) != RD_KAFKA_CONF_OK:
             api.conf_destroy(conf)
             raise ConfigError("g." + name, without(hidden, text_of_error(reason)))
-    limit_queue(conf, room)
+    take_settings(conf, handle)
     api.conf_set_resolve_cb(conf, resolver())
     api.conf_set_events(
         conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS
@@ -61,7 +60,7 @@ cdef int open_handle(str bootstrap_servers, tuple properties, Handle* handle) ex
     cdef Py_ssize_t wrong
     # for every instance again: a secret in a file may have changed, and is not kept
     found, hidden = all_resolved("g.", properties)
-    cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden, &handle.room)
+    cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden, handle)
     cdef rd_kafka_t* rk
     with nogil:
         rk = new_guarded(conf, reason, sizeof(reason))

@@ -31,6 +31,7 @@ logger = logging.getLogger("pykafkaevt")
 cdef enum:
     LOG_BURST = 10           # lines of a client at once, and
     LOG_SECONDS = 10         # the time after which it may log one more
+    WARMINGS = 10            # times that metadata are asked for at most, for the producer ID's sake
     SLICE_US = 100000        # between two looks at a gate that users leave
     RETRY_US = 1000000       # between two tries to open anew
     PAUSE_US = 20000         # before opening anew what has failed soon, the first time
@@ -122,6 +123,7 @@ cdef class Keeper:
         """Make the instance and the topics' handles, while the gate lets nobody in."""
         open_handle(self.bootstrap_servers, self.properties, &self.handle)
         self.reports.fatal_code = 0
+        self.reports.warming = WARMINGS if self.handle.idempotent else 0
         self.opened_us = monotonic_us()
         return 0
 

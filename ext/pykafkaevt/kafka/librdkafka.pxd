@@ -10,6 +10,7 @@ cdef extern from "librdkafka_loader.h" nogil:
     ctypedef struct rd_kafka_queue_t
     ctypedef struct rd_kafka_event_t
     ctypedef struct rd_kafka_error_t
+    ctypedef struct rd_kafka_metadata_t
     ctypedef struct rd_kafka_mock_cluster_t
     ctypedef int rd_kafka_resp_err_t
 

@@ -16,6 +16,7 @@ typedef struct rd_kafka_topic_conf_s rd_kafka_topic_conf_t;
 typedef struct rd_kafka_queue_s rd_kafka_queue_t;
 typedef struct rd_kafka_op_s rd_kafka_event_t;
 typedef struct rd_kafka_error_s rd_kafka_error_t;
+typedef struct rd_kafka_metadata rd_kafka_metadata_t;
 typedef struct rd_kafka_mock_cluster_s rd_kafka_mock_cluster_t;
 typedef int rd_kafka_resp_err_t;
 
@@ -118,6 +119,8 @@ typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrin
     F(int, produce_batch, (rd_kafka_topic_t *, int32_t, int, rd_kafka_message_t *, int)) \
     F(rd_kafka_error_t *, produceva, (rd_kafka_t *, const rd_kafka_vu_t *, size_t)) \
     F(int64_t, message_latency, (const rd_kafka_message_t *)) \
+    F(rd_kafka_resp_err_t, metadata, (rd_kafka_t *, int, rd_kafka_topic_t *, const rd_kafka_metadata_t **, int)) \
+    F(void, metadata_destroy, (const rd_kafka_metadata_t *)) \
     F(rd_kafka_resp_err_t, flush, (rd_kafka_t *, int)) \
     F(rd_kafka_resp_err_t, purge, (rd_kafka_t *, int)) \
     F(rd_kafka_resp_err_t, fatal_error, (rd_kafka_t *, char *, size_t)) \

@@ -34,6 +34,7 @@ cdef struct Reports:
     int life                   # counts forks: a report thread that forks in a callback is none in the child
     Kept kept
     Kept handed                # what a callback has at the moment
+    int warming                # times that metadata may still be asked for before the first report
     counter rejected           # rejected records wait in Keeper.rejected
     counter lost               # reports there was no memory for
     int fatal_code             # librdkafka's, 0 none: what the instance still held failed because of it

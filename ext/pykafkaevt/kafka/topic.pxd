@@ -83,6 +83,7 @@ cdef struct Handle:
     rd_kafka_t* rk             # inside the gate only; NULL when opening failed, or in a forked child not used yet
     rd_kafka_queue_t* queue    # of rk: reports, errors, log lines, statistics; inside the gate only
     queue_room room            # what the queue holds, and may hold
+    bint idempotent            # a producer ID is needed before the first record goes
     counter keeper             # the report thread's pthread_t, 0 without
     counter broken             # the last try to open anew failed; its exception is in the client
     Topic* topics              # all of them, the newest first; none goes before the client
