@@ -39,6 +39,8 @@ enum {
     RD_KAFKA_VTYPE_MSGFLAGS = 7,
     RD_KAFKA_VTYPE_TIMESTAMP = 8,
     RD_KAFKA_VTYPE_HEADER = 9,
+    RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION = -190,
+    RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC = -188,
     RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN = -187,
     RD_KAFKA_RESP_ERR__QUEUE_FULL = -184,
     RD_KAFKA_RESP_ERR__PURGE_QUEUE = -152,
@@ -98,6 +100,7 @@ typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrin
     F(rd_kafka_conf_t *, conf_new, (void)) \
     F(void, conf_destroy, (rd_kafka_conf_t *)) \
     F(int, conf_set, (rd_kafka_conf_t *, const char *, const char *, char *, size_t)) \
+    F(int, conf_get, (const rd_kafka_conf_t *, const char *, char *, size_t *)) \
     F(void, conf_set_resolve_cb, (rd_kafka_conf_t *, rd_kafka_resolver)) \
     F(void, conf_set_events, (rd_kafka_conf_t *, int)) \
     F(rd_kafka_topic_conf_t *, default_topic_conf_dup, (rd_kafka_t *)) \

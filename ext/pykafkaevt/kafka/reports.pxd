@@ -1,6 +1,7 @@
 """The report thread's work: it takes what librdkafka has to say, counts it, and hands reports to their callbacks."""
 
 from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t
 from pykafkaevt.kafka.topic cimport Handle, Topic, counter, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
@@ -13,6 +14,8 @@ cdef struct Kept:
     const rd_kafka_message_t** messages  # owned array of borrowed messages
     Py_ssize_t count
     Py_ssize_t size                      # allocated
+    uint64_t records                     # of all the events: what the queue has room for again when they are destroyed
+    uint64_t bytes                       # … of payload
 
 cdef struct Reports:
     Handle* handle

@@ -16,6 +16,7 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.topic cimport (
     GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_in_flight, counter_add, counter_get,
     counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
+    queue_room_release,
 )
 
 from pykafkaevt.kafka.process import log_line
@@ -117,7 +118,7 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     cdef Topic* topic = NULL
     cdef Py_ssize_t n, i, weight = 1, index = 0
     cdef Py_ssize_t total = api.event_message_count(event)
-    cdef uint64_t delivered = 0, failed = 0, size = 0
+    cdef uint64_t delivered = 0, failed = 0, size = 0, payload = 0
     cdef bint kept = False, keeps
     if total > 8 * LATENCY_SAMPLE:
         weight = LATENCY_SAMPLE
@@ -129,6 +130,7 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         keeps = reserve(r, n)
         for i in range(n):
             m = batch[i]
+            payload += m.len
             if m.err == RD_KAFKA_RESP_ERR_NO_ERROR:
                 delivered += 1
                 size += m.len + m.key_len
@@ -153,8 +155,11 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     if kept:
         r.kept.events[r.kept.event_count] = event
         r.kept.event_count += 1
+        r.kept.records += total
+        r.kept.bytes += payload
     else:
         api.event_destroy(event)
+        queue_room_release(&r.handle.room, total, payload)
         event_count_signal(&r.handle.gate.changed)
 
 
@@ -207,7 +212,9 @@ cdef void hand_over(Reports* r) noexcept nogil:
         return
     for i in range(r.handed.event_count):
         api.event_destroy(r.handed.events[i])
+    queue_room_release(&r.handle.room, r.handed.records, r.handed.bytes)
     r.handed.event_count = r.handed.count = 0
+    r.handed.records = r.handed.bytes = 0
     end_call(r, life)
     event_count_signal(&r.handle.gate.changed)
 
