@@ -1,4 +1,4 @@
-"""What the queueing core's threads share: its own tests in C; make sanitize runs them under the thread sanitizer too."""
+"""What threads of the queueing core share: its tests in C; make sanitize runs them under the thread sanitizer too."""
 
 import subprocess
 
