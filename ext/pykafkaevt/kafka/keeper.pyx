@@ -14,11 +14,12 @@ from pykafkaevt.kafka.instance cimport close_topics, open_handle
 from pykafkaevt.kafka.library cimport table
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_queue_t, rd_kafka_t, rdkafka_api
 from pykafkaevt.kafka.process cimport destroy_guarded
-from pykafkaevt.kafka.reports cimport hand_over, pthread_mutex_destroy, pthread_mutex_init, serve
+from pykafkaevt.kafka.reports cimport hand_over, serve
 from pykafkaevt.kafka.topic cimport (
     GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, counter_get, counter_set,
     counters, event_count_sequence, event_count_signal, event_count_wait, gate_destroy, gate_empty, gate_enter,
-    gate_init, gate_leave, gate_move, gate_state, monotonic_us, queue_room, this_thread,
+    gate_init, gate_leave, gate_move, gate_state, monotonic_us, pthread_mutex_destroy, pthread_mutex_init, queue_room,
+    this_thread,
 )
 
 from pykafkaevt.kafka import process

@@ -15,6 +15,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.string cimport memset
 
 from pykafkaevt.jsonrpc.buffer cimport Buffer, acquire_buffer, release_buffer
+from pykafkaevt.jsonrpc.fast_method cimport PyMethodDef, fast_method, fast_method_add
 from pykafkaevt.jsonrpc.template cimport EventTemplate
 from pykafkaevt.jsonrpc.values cimport invalid_policy
 from pykafkaevt.kafka.additions cimport Additions, add
@@ -41,14 +42,6 @@ cdef extern from "Python.h":
     PyObject* PyTuple_GET_ITEM(PyObject*, Py_ssize_t)
     Py_ssize_t PyTuple_GET_SIZE(PyObject*)
     PyObject* Py_None
-
-cdef extern from "fast_method.h":
-    ctypedef struct PyMethodDef:
-        pass
-    ctypedef PyObject* (*fast_method)(PyObject*, PyObject**, Py_ssize_t, PyObject*)
-    int fast_method_add(
-        object type, PyMethodDef* definition, const char* name, fast_method method, const char* doc
-    ) except -1
 
 cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")

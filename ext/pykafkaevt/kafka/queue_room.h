@@ -15,7 +15,7 @@ typedef struct queue_room {
     /* taken, one record at a time, under the GIL: no locked instruction */
     counter single_records, single_bytes;
     char apart[64];
-    /* given back, by whoever handles reports */
+    /* given back: by the report thread, and by who closes the client meanwhile */
     counter released_records, released_bytes;
 } queue_room;
 
@@ -24,7 +24,7 @@ static inline uint64_t queue_room_left(uint64_t most, uint64_t released, uint64_
     return most > held ? most - held : 0;
 }
 
-/* Read before what was taken: what is given back meanwhile counts as held. */
+/* What is given back or taken meanwhile may count or not: the limit is kept within what overlaps. */
 static inline uint64_t queue_room_records(queue_room *r) {
     uint64_t released = counter_get(&r->released_records);
     return queue_room_left(r->max_records, released, counter_get(&r->records) + counter_get(&r->single_records));
@@ -53,8 +53,8 @@ static inline void queue_room_take_single(queue_room *r, uint64_t bytes) {
 }
 
 static inline void queue_room_release(queue_room *r, uint64_t records, uint64_t bytes) {
-    counter_add(&r->released_records, records);
-    counter_add(&r->released_bytes, bytes);
+    counter_add_shared(&r->released_records, records);
+    counter_add_shared(&r->released_bytes, bytes);
 }
 
 #endif

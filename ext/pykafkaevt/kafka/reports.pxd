@@ -4,15 +4,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_event_t, rd_kafka_message_t
-from pykafkaevt.kafka.topic cimport Handle, Topic, counter
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t*, void*)
-    int pthread_mutex_lock(pthread_mutex_t*)
-    int pthread_mutex_unlock(pthread_mutex_t*)
-    int pthread_mutex_destroy(pthread_mutex_t*)
+from pykafkaevt.kafka.topic cimport Handle, Topic, counter, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 
 # Reports that were asked for, not handed over yet.
 cdef struct Kept:

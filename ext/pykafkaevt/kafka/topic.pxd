@@ -29,7 +29,6 @@ cdef extern from "gate.h" nogil:
     void gate_leave(gate* g)
     bint gate_move(gate* g, unsigned states, unsigned to)
     bint gate_empty(gate* g, int64_t us)
-    bint gate_shut(gate* g, unsigned states, unsigned to, int64_t us)
     void gate_destroy(gate* g)
 
 cdef extern from "counters.h" nogil:
@@ -71,6 +70,12 @@ cdef extern from "queue_room.h" nogil:
     void queue_room_release(queue_room* r, uint64_t records, uint64_t bytes)
 
 cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t*, void*)
+    int pthread_mutex_lock(pthread_mutex_t*)
+    int pthread_mutex_unlock(pthread_mutex_t*)
+    int pthread_mutex_destroy(pthread_mutex_t*)
     uint64_t this_thread "(uint64_t) pthread_self" ()
 
 # Takes the reports of a topic in the place of on_delivery: called with the GIL, the messages live for the call. Each
