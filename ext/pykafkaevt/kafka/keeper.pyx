@@ -257,7 +257,7 @@ cdef class Keeper:
         while topic != NULL:
             topic.handle = NULL
             memset(&topic.counts, 0, sizeof(counters))
-            counter_set(&topic.unpaced_at, <uint64_t> -1)
+            counter_set(&topic.paced_at, <uint64_t> -1)
             counter_set(&topic.stalled_at, <uint64_t> -1)
             topic = topic.next
         memset(&self.reports.kept, 0, sizeof(self.reports.kept))

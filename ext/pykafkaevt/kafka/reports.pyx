@@ -16,7 +16,7 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.topic cimport (
     GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_in_flight, counter_add, counter_get,
     counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
-    queue_room_release,
+    pacing_report, queue_room_release,
 )
 
 from pykafkaevt.kafka.process import log_line
@@ -171,6 +171,8 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         counter_add(&topic.counts.failed, failed)
         counter_add(&topic.counts.bytes_delivered, size)
         counter_add(&topic.counts.batches, 1)
+        if delivered and topic.pace.adapts:
+            pacing_report(&topic.pace, delivered, api.message_latency(m), r.handle.linger_us, monotonic_us())
     if kept:
         r.kept.events[r.kept.event_count] = event
         r.kept.event_count += 1
