@@ -1,0 +1,75 @@
+"""Latency against load: every side at rates up to saturation."""
+
+from __future__ import annotations
+
+from math import ceil, floor, log10
+from statistics import median
+from typing import NamedTuple, cast
+
+from pykafkaevt.bench.runner import Measured, Progress, Report, attempt
+from pykafkaevt.bench.side import Spec
+
+RATES = 10
+SPAN = 100.0  # the greatest rate over the least
+HELD = 0.95  # of a rate: with less it was more than the side can do
+
+
+class Step(NamedTuple):
+    """A rate and its latencies (ms): medians of the rounds. held: whether the side kept up with it."""
+
+    rate: float
+    p50: float
+    p99: float
+    held: bool
+
+
+def offered_rates(saturation: float) -> list[float]:
+    """RATES rates (records/s) in equal ratios, the last the saturation; two significant digits."""
+    rates = []
+    for number in range(RATES):
+        rate = saturation * SPAN ** (number / (RATES - 1) - 1)
+        digit = 10.0 ** (floor(log10(rate)) - 1)
+        rates.append(round(rate / digit) * digit)
+    return rates
+
+
+def run_sweep(report: Report, spec: Spec, compared: list[str], progress: Progress, *, seconds: float) -> None:
+    """Hold each rate for so many seconds, the sides in turn; a side ends with the first rate it cannot hold.
+
+    The greatest rate is that of the fastest side in `report.measured`, the rounds and processes are those of it.
+    Raises RuntimeError when ours fails.
+    """
+    rounds, processes = report.run["repeat"], report.run["processes"]
+    top = max(report.middle(side).records_per_s for side in report.sides())
+    for number in range(1, rounds + 1):
+        saturated: set[str] = set()
+        for rate in offered_rates(top):
+            for side in report.present(compared):
+                if side in saturated:
+                    continue
+                held = {"side": side, "throughput": rate, "records": ceil(rate * seconds), "duration": None}
+                run = attempt(report, cast(Spec, {**spec, **held}), processes, number, progress)
+                if run is not None:
+                    report.sweep.append(run)
+                    if not is_held(run):
+                        saturated.add(side)
+
+
+def is_held(run: Measured) -> bool:
+    """Whether the records went as fast as they were due."""
+    return run.offered is None or run.records_per_s >= HELD * run.offered
+
+
+def curves(report: Report) -> dict[str, list[Step]]:
+    """By side the steps of the sweep, the least rate first."""
+    found: dict[str, list[Step]] = {}
+    for side in report.sides():
+        own = [run for run in report.sweep if run.side == side]
+        for rate in sorted({run.offered for run in own if run.offered is not None}):
+            runs = [run for run in own if run.offered == rate]
+            p50, p99 = (
+                median(us / 1000 for run in runs if (us := run.latency_us[name]) is not None) for name in ("p50", "p99")
+            )
+            held = median(run.records_per_s for run in runs) >= HELD * rate
+            found.setdefault(side, []).append(Step(rate, p50, p99, held))
+    return found
