@@ -126,7 +126,7 @@ def require_extra(context: click.Context, param: click.Parameter, value: Any) ->
 @click.option(
     "--duration",
     type=click.FloatRange(0, min_open=True),
-    help=f"Send for so many seconds; with --sweep hold each rate for so many.  [default: {STEP_SECONDS:g}]",
+    help=f"Send for so many seconds; with --sweep hold each rate for so many ({STEP_SECONDS:g} unless given).",
 )
 @click.option(
     "--throughput",

@@ -24,11 +24,13 @@ PACKAGES = {
     "sipp": "sip-tester",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "rsyslogd": "rsyslog rsyslog-kafka",
+    "cc": "gcc",
 }
 
 
 def path_of(name: str) -> str | None:
-    """The path of a program, None where it is not; kamailio is in /usr/sbin, which not every user has in PATH."""
+    """The path of a program, None where it is not; servers are in /usr/sbin, which not every user has in PATH."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 

@@ -3,9 +3,12 @@
 import csv
 import json
 import os
+import re
+import shlex
 import socket
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -18,6 +21,8 @@ from pykafkaevt.bench.schedule import QUANTILES
 from pykafkaevt.bench.sweep import curves, offered_rates, run_sweep
 from pykafkaevt.bench.tables import against_load, by_thread, figures, ratios
 from pykafkaevt.cli.commands import commands
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments):
@@ -330,3 +335,25 @@ def test_kafkas_jars_may_be_elsewhere(tmp_path, monkeypatch):
     assert f"{tmp_path}/*" in programs.java_command(
         {**SPEC, "record_size": None, "throughput": None, "settings": dict.fromkeys(JAVA_SETTINGS, "1")}
     )
+
+
+# what the documents promise
+
+PAGES = [ROOT / "README.md", ROOT / "docs" / "performance.md"]
+
+
+def test_the_commands_in_the_documents_are_understood():
+    found = [line for page in PAGES for line in re.findall(r"^ {4}pykafkaevt bench([^#\n]*)", page.read_text(), re.M)]
+    found += [text for page in PAGES for text in re.findall(r"`pykafkaevt bench ([^`]*)`", page.read_text())]
+    assert len(found) >= 5
+    bench = commands.get_command(None, "bench")
+    for text in found:
+        bench.make_context("bench", shlex.split(text.replace("HOST:PORT", "127.0.0.1:9092")))
+
+
+def test_the_budget_in_the_document_is_one(tmp_path):
+    text = (ROOT / "docs" / "performance.md").read_text()
+    (tmp_path / "budget").write_text(re.search(r"^ {4}(\{.*\})$", text, re.M)[1])
+    assert read_budget(tmp_path / "budget", ["confluent"]) == {"confluent": {"records/s": 3.5, "CPU per record": 0.4}}
+    assert f"less than {sweep.HELD * 100:g} %" in text
+    assert sweep.SPAN == 100
