@@ -12,6 +12,7 @@ from pykafkaevt.bench.side import Spec
 RATES = 10
 SPAN = 100.0  # the greatest rate over the least
 HELD = 0.95  # of a rate: with less it was more than the side can do
+TRIES = 2  # rates in a row that a side does not hold, then no more: one may have been another's fault
 
 
 class Step(NamedTuple):
@@ -34,25 +35,24 @@ def offered_rates(saturation: float) -> list[float]:
 
 
 def run_sweep(report: Report, spec: Spec, compared: list[str], progress: Progress, *, seconds: float) -> None:
-    """Hold each rate for so many seconds, the sides in turn; a side ends with the first rate it cannot hold.
+    """Hold each rate for so many seconds, the sides in turn, until TRIES rates in a row were too much for a side.
 
-    The greatest rate is that of the fastest side in `report.measured`, the rounds and processes are those of it.
+    The greatest rate is that of the fastest side in `report.measured`; rounds and processes are as many as there.
     Raises RuntimeError when ours fails.
     """
     rounds, processes = report.run["repeat"], report.run["processes"]
     top = max(report.middle(side).records_per_s for side in report.sides())
     for number in range(1, rounds + 1):
-        saturated: set[str] = set()
+        missed: dict[str, int] = {}
         for rate in offered_rates(top):
             for side in report.present(compared):
-                if side in saturated:
+                if missed.get(side) == TRIES:
                     continue
                 held = {"side": side, "throughput": rate, "records": ceil(rate * seconds), "duration": None}
                 run = attempt(report, cast(Spec, {**spec, **held}), processes, number, progress)
                 if run is not None:
                     report.sweep.append(run)
-                    if not is_held(run):
-                        saturated.add(side)
+                    missed[side] = 0 if is_held(run) else missed.get(side, 0) + 1
 
 
 def is_held(run: Measured) -> bool:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
+from pykafkaevt.cli.progress import progress
 from pykafkaevt.sockets import KafkaSocket
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ def bench(
     origin = about(context)  # with the load before
     report = measured(spec, compare, processes, repeat or (ROUNDS if compare else 1), step)
     report.about = {**origin, "versions": {**origin["versions"], **versions(report.sides())}}
-    show(report, as_markdown=as_markdown)
     notes = Console(highlight=False, stderr=as_markdown)
+    show(report, notes, as_markdown=as_markdown)
     if output is not None:
         save(report, output)
         notes.print(f"written to {output}", soft_wrap=True, markup=False)
@@ -318,28 +318,24 @@ def save(report: Report, output: Path) -> None:
         raise click.ClickException(f"{output}: {error.strerror}") from error
 
 
-def progress(console: Console) -> Progress:
-    """Records of the run that goes on; nothing when the output is no terminal."""
-    return Progress(
-        TextColumn("{task.description:<20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def show(report: Report, *, as_markdown: bool) -> None:
-    """The tables, and what is to be said of them."""
+def show(report: Report, notes: Console, *, as_markdown: bool) -> None:
+    """The tables, and on notes what is to be said of them."""
     from pykafkaevt.bench.facts import facts, remarks  # noqa: PLC0415
     from pykafkaevt.bench.report import markdown  # noqa: PLC0415
-    from pykafkaevt.bench.tables import tables  # noqa: PLC0415
 
     if as_markdown:
         click.echo(markdown(report))
-        return
+    else:
+        show_tables(report)
+    about_it = {} if as_markdown else facts(report)
+    for line in [*(f"{what}: {text}" for what, text in about_it.items()), *remarks(report)]:
+        notes.print(line, soft_wrap=True, markup=False)
+
+
+def show_tables(report: Report) -> None:
+    """As a terminal shows them."""
+    from pykafkaevt.bench.tables import tables  # noqa: PLC0415
+
     console = Console(highlight=False)
     # no narrower than its figures, for what is cut off is lost in a pipe
     console.width = max(console.width, 110)
@@ -352,6 +348,3 @@ def show(report: Report, *, as_markdown: bool) -> None:
             shown.add_row(*row)
         console.print(shown)
         console.print()
-    lines = [*(f"{what}: {text}" for what, text in facts(report).items()), *remarks(report)]
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False)

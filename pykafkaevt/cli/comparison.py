@@ -52,7 +52,7 @@ def rates(socket: KafkaSocket, bootstrap_servers: str, seconds: float) -> dict[s
     """Records/s by side, from the first call to the last acknowledgement of each turn; `seconds` are of both together.
 
     The first records wait for connections and a producer ID, and are not counted. Raises click.ClickException when
-    a record is not delivered.
+    a client refuses the properties or a record is not delivered.
     """
     spec = spec_of(socket)
     work = make(RECORDS, ready=False, seed=spec["seed"])
@@ -60,7 +60,10 @@ def rates(socket: KafkaSocket, bootstrap_servers: str, seconds: float) -> dict[s
     try:
         for side, name in NAMES.items():
             own = cast(Spec, {**spec, "side": side})
-            made = made_side(own, bootstrap_servers, socket.topic, Latencies())
+            try:
+                made = made_side(own, bootstrap_servers, socket.topic, Latencies())
+            except RuntimeError as error:
+                raise click.ClickException(f"{name}: {error}") from error
             lanes[name] = Lane(made, work.chunks(chunk_size(own)))
             made.send(lanes[name].chunks[0], None)
         for lane in lanes.values():

@@ -7,13 +7,13 @@ from importlib.resources import files
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from pykafkaevt.capture import read_capture
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
 from pykafkaevt.cli.call_order import CALL_ID, CallOrder, Row, Verdict
 from pykafkaevt.cli.display import error_words
+from pykafkaevt.cli.progress import progress
 from pykafkaevt.cli.replay import READING, Latencies, Reader, Replayed, replay
 from pykafkaevt.sip.message import SIP_EVENT, SIP_FIELDS, headers
 from pykafkaevt.sockets import KafkaSocket
@@ -70,7 +70,7 @@ def message_rows() -> list[Row]:
     help="How often the 150 calls are replayed, each time under other Call-IDs.",
 )
 @click.option(
-    "--compare",
+    "--compare-for",
     metavar="SECONDS",
     type=click.FloatRange(0),
     help="How long to send as fast as it goes, beside confluent-kafka.  "
@@ -83,7 +83,7 @@ def message_rows() -> list[Row]:
     show_default=True,
     help="Seconds to wait for space in the queue and for acknowledgements.",
 )
-def demo(socket: KafkaSocket, calls_times: int, compare: float | None, timeout: float) -> None:
+def demo(socket: KafkaSocket, calls_times: int, compare_for: float | None, timeout: float) -> None:
     """Replay the SIP messages of 150 real calls as events, and check that each arrives, once and in order.
 
     Each message becomes an event E_SIP with the Call-ID as its key. Meanwhile every record is read back and
@@ -116,9 +116,9 @@ def demo(socket: KafkaSocket, calls_times: int, compare: float | None, timeout: 
         show(console, "\nOne call as it is in Kafka:")
         for line in reader.shown:
             show(console, line)
-        if compare is None:
-            compare = COMPARED if is_embedded(socket) else 0
-        ratio = compared(console, socket, producer.bootstrap_servers, compare) if compare else ""
+        if compare_for is None:
+            compare_for = COMPARED if is_embedded(socket) else 0
+        ratio = compared(console, socket, producer.bootstrap_servers, compare_for) if compare_for else ""
     stats = replayed.stats
     show(
         console,
@@ -144,32 +144,22 @@ def compared(console: Console, socket: KafkaSocket, bootstrap_servers: str, seco
     return f"; {ours / peer:.1f} x confluent-kafka"
 
 
-def progress(console: Console) -> Progress:
-    """Bars that vanish when they are done; nothing of them when the output is no terminal."""
-    return Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
 def report(console: Console, socket: KafkaSocket, replayed: Replayed, latencies: Latencies, verdict: Verdict) -> None:
     """Print the figures of the replays."""
-    stats, seconds = replayed.stats, replayed.seconds
-    records = stats.queued + stats.rejected
+    stats = replayed.stats
     show(console, f"socket   {socket.to_text()}")
-    show(console, f"records  {records:,}, of {verdict.calls:,} calls")
+    show(console, f"records  {stats.queued + stats.rejected:,}, of {verdict.calls:,} calls")
     show(console, f"acks     {stats.delivered:,}")
     show(console, f"failed   {stats.failed + stats.rejected:,}")
     for code, count in sorted(stats.errors.items()):
         show(console, f"         {count:,} of them: {error_words(code)}")
-    show(console, f"rate     {records / seconds:,.0f} records/s, each emitted, acknowledged, read back and compared")
+    if not replayed.measured:
+        show(console, "rate and latency are not measured: the first replay is the warm-up")
+        return
+    rate = replayed.measured / replayed.seconds
+    show(console, f"rate     {rate:,.0f} records/s, each emitted, acknowledged, read back and compared")
     latency = ", ".join(f"{name} {us / 1000:,.1f} ms" for name, us in latencies.quantiles().items())
-    show(console, f"latency  {latency or 'not measured: the first replay is the warm-up'}, emit to acknowledgement")
+    show(console, f"latency  {latency}, emit to acknowledgement")
 
 
 def show(console: Console, line: str) -> None:

@@ -103,8 +103,9 @@ class Latencies:
 
 
 class Replayed(NamedTuple):
-    """What the producing half gave. seconds: of all replays but the first, until everything was read back."""
+    """What the run gave. measured: records after the first replay; seconds: from then until all was read back."""
 
+    measured: int
     seconds: float
     stats: ProducerStats
 
@@ -149,7 +150,7 @@ def replay(
         producer.purge()
     reader.read_to_end()
     behind()
-    return Replayed(monotonic() - begin, stats)
+    return Replayed(emitted - len(rows), monotonic() - begin, stats)
 
 
 def wait_for_reports(producer: Producer, timeout: float, show: Callable[[], object]) -> None:
