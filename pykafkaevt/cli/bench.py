@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
-from pykafkaevt.cli.progress import progress
+from pykafkaevt.cli.display import progress
 from pykafkaevt.sockets import KafkaSocket
 
 if TYPE_CHECKING:

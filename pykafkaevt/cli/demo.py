@@ -12,8 +12,7 @@ from rich.text import Text
 from pykafkaevt.capture import read_capture
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
 from pykafkaevt.cli.call_order import CALL_ID, CallOrder, Row, Verdict
-from pykafkaevt.cli.display import error_words
-from pykafkaevt.cli.progress import progress
+from pykafkaevt.cli.display import error_words, progress
 from pykafkaevt.cli.replay import READING, Latencies, Reader, Replayed, replay
 from pykafkaevt.sip.message import SIP_EVENT, SIP_FIELDS, headers
 from pykafkaevt.sockets import KafkaSocket

@@ -122,7 +122,7 @@ def replay(
 ) -> Replayed:
     """Emit the rows once for each suffix, and read everything back.
 
-    The first replay is the warm-up: a new client waits for its connections and its producer ID, a second or so. Its
+    The first replay is the warm-up: a new client waits for its connections and its producer ID. Its
     records are checked as all others, only their latency does not count. timeout: seconds for acknowledgements.
     """
     tasks = [bars.add_task(what, total=len(rows) * len(suffixes)) for what in ("emitted", "acknowledged", "read back")]

@@ -11,11 +11,12 @@ from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS, RD_KAFKA_PURGE_F_INFLIGHT,
     RD_KAFKA_PURGE_F_NON_BLOCKING, RD_KAFKA_PURGE_F_QUEUE, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
     RD_KAFKA_RESP_ERR__FATAL, RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, RD_KAFKA_RESP_ERR__PURGE_QUEUE,
-    RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_event_t, rd_kafka_message_t, rdkafka_api,
+    RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_event_t, rd_kafka_message_t, rd_kafka_metadata_t, rdkafka_api,
 )
 from pykafkaevt.kafka.topic cimport (
     GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_in_flight, counter_add, counter_get,
     counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
+    queue_room_release,
 )
 
 from pykafkaevt.kafka.process import log_line
@@ -28,6 +29,8 @@ cdef enum:
     REPORT_BATCH = 500       # records that are worth taking the GIL for without looking for more
     LATENCY_SAMPLE = 8       # of larger events one record in so many has its latency measured: a clock call each
     ENDING_MS = 20           # between two looks at an instance that ends
+    WARMING_MS = 20          # before metadata are asked for
+    METADATA_MS = 200        # how long the answer may take
     GIVE_UP = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING
 
 # syslog levels of librdkafka's log lines, as logging has them
@@ -55,13 +58,29 @@ cdef void serve(Reports* r) noexcept nogil:
             called = begin_call(r)
             hand_over_rejected(r)
             end_call(r, called)
+        elif r.warming and gate_state(&r.handle.gate) == GATE_OPEN:
+            warm_up(r)
 
 
 cdef int wait_ms(Reports* r) noexcept nogil:
     if gate_state(&r.handle.gate) != GATE_OPEN:
         # the last user's leaving is no event of the queue
         return ENDING_MS
-    return 0 if r.kept.count or counter_get(&r.rejected) else -1
+    if r.kept.count or counter_get(&r.rejected):
+        return 0
+    return WARMING_MS if r.warming else -1
+
+
+cdef void warm_up(Reports* r) noexcept nogil:
+    """Ask for metadata, until the first report comes.
+
+    librdkafka asks for the producer ID before a broker is connected, and again half a second later, or when metadata
+    come. Source: librdkafka rd_kafka_idemp_pid_fsm().
+    """
+    cdef const rd_kafka_metadata_t* metadata = NULL
+    r.warming -= 1
+    if api.metadata(r.handle.rk, 0, NULL, &metadata, METADATA_MS) == RD_KAFKA_RESP_ERR_NO_ERROR:
+        api.metadata_destroy(metadata)
 
 
 cdef bint ends(Reports* r) noexcept nogil:
@@ -83,6 +102,7 @@ cdef bint ends(Reports* r) noexcept nogil:
 cdef void see_to(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     cdef int kind = api.event_type(event)
     if kind == RD_KAFKA_EVENT_DR:
+        r.warming = 0
         count_reports(r, event)
         if r.kept.count >= REPORT_BATCH and gate_state(&r.handle.gate) != GATE_FATAL:
             hand_over(r)
@@ -117,7 +137,7 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     cdef Topic* topic = NULL
     cdef Py_ssize_t n, i, weight = 1, index = 0
     cdef Py_ssize_t total = api.event_message_count(event)
-    cdef uint64_t delivered = 0, failed = 0, size = 0
+    cdef uint64_t delivered = 0, failed = 0, size = 0, payload = 0
     cdef bint kept = False, keeps
     if total > 8 * LATENCY_SAMPLE:
         weight = LATENCY_SAMPLE
@@ -129,6 +149,7 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         keeps = reserve(r, n)
         for i in range(n):
             m = batch[i]
+            payload += m.len
             if m.err == RD_KAFKA_RESP_ERR_NO_ERROR:
                 delivered += 1
                 size += m.len + m.key_len
@@ -153,8 +174,11 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     if kept:
         r.kept.events[r.kept.event_count] = event
         r.kept.event_count += 1
+        r.kept.records += total
+        r.kept.bytes += payload
     else:
         api.event_destroy(event)
+        queue_room_release(&r.handle.room, total, payload)
         event_count_signal(&r.handle.gate.changed)
 
 
@@ -207,7 +231,9 @@ cdef void hand_over(Reports* r) noexcept nogil:
         return
     for i in range(r.handed.event_count):
         api.event_destroy(r.handed.events[i])
+    queue_room_release(&r.handle.room, r.handed.records, r.handed.bytes)
     r.handed.event_count = r.handed.count = 0
+    r.handed.records = r.handed.bytes = 0
     end_call(r, life)
     event_count_signal(&r.handle.gate.changed)
 
