@@ -7,7 +7,7 @@ from statistics import median
 from typing import NamedTuple, cast
 
 from pykafkaevt.bench.runner import Measured, Progress, Report, attempt
-from pykafkaevt.bench.side import Spec
+from pykafkaevt.bench.side import Spec, all_reports
 
 RATES = 10
 SPAN = 100.0  # the greatest rate over the least
@@ -41,6 +41,7 @@ def run_sweep(report: Report, spec: Spec, compared: list[str], progress: Progres
     Raises RuntimeError when ours fails.
     """
     rounds, processes = report.run["repeat"], report.run["processes"]
+    reports = all_reports(spec["api"]) if spec["reports"] == "none" else spec["reports"]
     top = max(report.middle(side).records_per_s for side in report.sides())
     for number in range(1, rounds + 1):
         missed: dict[str, int] = {}
@@ -48,8 +49,8 @@ def run_sweep(report: Report, spec: Spec, compared: list[str], progress: Progres
             for side in report.present(compared):
                 if missed.get(side) == TRIES:
                     continue
-                held = {"side": side, "throughput": rate, "records": ceil(rate * seconds), "duration": None}
-                run = attempt(report, cast(Spec, {**spec, **held}), processes, number, progress)
+                held = {"throughput": rate, "records": ceil(rate * seconds), "duration": None, "reports": reports}
+                run = attempt(report, cast(Spec, {**spec, "side": side, **held}), processes, number, progress)
                 if run is not None:
                     report.sweep.append(run)
                     missed[side] = 0 if is_held(run) else missed.get(side, 0) + 1
@@ -64,7 +65,8 @@ def curves(report: Report) -> dict[str, list[Step]]:
     """By side the steps of the sweep, the least rate first."""
     found: dict[str, list[Step]] = {}
     for side in report.sides():
-        own = [run for run in report.sweep if run.side == side]
+        # where no record was delivered there is none
+        own = [run for run in report.sweep if run.side == side and run.latency_us["p50"] is not None]
         for rate in sorted({run.offered for run in own if run.offered is not None}):
             runs = [run for run in own if run.offered == rate]
             p50, p99 = (

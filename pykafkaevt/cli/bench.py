@@ -284,6 +284,7 @@ def specified(
 ) -> Spec:
     """What the options of `bench` ask for. Raises click.UsageError for those that do not go together."""
     from pykafkaevt.bench.runner import OURS, settings_of  # noqa: PLC0415
+    from pykafkaevt.bench.side import all_reports  # noqa: PLC0415
 
     payloads = [name for name, given in (("--event", event), ("--record-size", record_size)) if given]
     payloads += ["--payload-file"] if payload_file is not None else []
@@ -294,7 +295,7 @@ def specified(
     if plain and not api.startswith("publish"):
         raise click.UsageError(f"{payloads[0]} needs --api publish or publish_many: {api} makes events")
     if reports is None:
-        reports = "none" if throughput is None else "route" if api == "raise_event" else "batch"
+        reports = "none" if throughput is None else all_reports(api)
     if throughput is not None and reports == "none":
         raise click.UsageError("--throughput counts the latency of every record: --reports batch or route")
     if api == "raise_event" and reports == "batch":

@@ -119,11 +119,12 @@ def test_a_side_ends_with_the_second_rate_in_a_row_that_it_cannot_hold(monkeypat
         rate, side = spec["throughput"], spec["side"]
         hiccup = side == "c" and round(rate) == rates[1]
         asked.append((number, side, round(rate), spec["records"], spec["duration"]))
+        assert spec["reports"] == "batch"  # the latency of every record
         return one(side, number, rate=rate / 2 if hiccup else min(rate, reaches[side]), offered=rate)
 
     monkeypatch.setattr(sweep, "attempt", attempt)
     swept = report(measured=[one("ours", rate=1000.0), one("c", rate=150.0)], absent={"java": "no java"})
-    run_sweep(swept, {"duration": None}, ["c", "java"], None, seconds=0.5)
+    run_sweep(swept, {"api": "emit_many", "reports": "none"}, ["c", "java"], None, seconds=0.5)
     expected = [(side, rate) for rate in rates for side in ("ours", "c") if side == "ours" or rate <= 360]
     assert [call[1:3] for call in asked] == expected * 2
     assert [call[0] for call in asked] == [1] * len(expected) + [2] * len(expected)
@@ -133,6 +134,12 @@ def test_a_side_ends_with_the_second_rate_in_a_row_that_it_cannot_hold(monkeypat
     assert all(step.held for step in found["ours"])
     assert [step.held for step in found["c"]] == [True, False, *[True] * 4, False, False]
     assert against_load(swept).rows[-1][1:] == ["1.0 / 2.0", "-"]
+
+
+def test_a_rate_at_which_nothing_was_delivered_has_no_latency():
+    lost = one("c", offered=300.0)
+    lost.latency_us = dict.fromkeys(QUANTILES)
+    assert [step.rate for step in curves(report(sweep=[*SWEEP, lost]))["c"]] == [100.0, 200.0]
 
 
 def test_the_command_sweeps(tmp_path):
