@@ -239,7 +239,7 @@ cdef Ending wait_for_room(Topic* topic, Waiting* waiting, uint64_t seen) noexcep
 cdef bint pace(Topic* topic) noexcept nogil:
     """Let the reports catch up: a caller that may block does so before the queue outgrows the caches.
 
-    When nothing has been released for a while (brokers are gone) it does not until something is. Says whether it waited.
+    When nothing has been released for a while (brokers are gone) it does not, until something is. Says whether it has.
     """
     cdef Handle* handle = topic.client
     cdef uint64_t seen = event_count_sequence(&handle.gate.changed)

@@ -167,12 +167,10 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
                 r.kept.count += 1
                 kept = True
     if topic != NULL:
-        counter_add(&topic.counts.delivered, delivered)
         counter_add(&topic.counts.failed, failed)
         counter_add(&topic.counts.bytes_delivered, size)
         counter_add(&topic.counts.batches, 1)
-        if delivered and topic.pace.adapts:
-            pacing_report(&topic.pace, delivered, api.message_latency(m), r.handle.linger_us, monotonic_us())
+        add_delivered(topic, delivered, m)
     if kept:
         r.kept.events[r.kept.event_count] = event
         r.kept.event_count += 1
@@ -182,6 +180,14 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         api.event_destroy(event)
         queue_room_release(&r.handle.room, total, payload)
         event_count_signal(&r.handle.gate.changed)
+
+
+cdef void add_delivered(Topic* topic, uint64_t delivered, const rd_kafka_message_t* newest) noexcept nogil:
+    counter_add(&topic.counts.delivered, delivered)
+    if delivered and topic.pace.adapts:
+        pacing_report(
+            &topic.pace, delivered, api.message_latency(newest), topic.client.linger_us, monotonic_us()
+        )
 
 
 cdef void name_fatal(Reports* r, rd_kafka_message_t* message) noexcept nogil:
