@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pykafkaevt.bridge.config import Input
+from pykafkaevt.bridge.inputs import Input
 from pykafkaevt.errors import ConfigError
 
 logger = logging.getLogger("pykafkaevt.bridge")
