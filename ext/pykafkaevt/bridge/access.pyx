@@ -31,7 +31,7 @@ cdef class Access:
         cdef Py_ssize_t i
         cdef bytes key
         given = [ip_network(network) for network in networks]
-        self.texts = [key.encode() for key in hep_keys]
+        self.texts = [text.encode() for text in hep_keys]
         self.keys = <HepKey*> calloc(len(self.texts) or 1, sizeof(HepKey))
         if self.keys == NULL:
             raise MemoryError()
