@@ -209,6 +209,7 @@ class Streams:
                 for connection in self.open_connections():
                     connection.transport.abort()
             await asyncio.sleep(TICK / 10)
+        await asyncio.gather(*(peer for one in acceptors for peer in one.peers), return_exceptions=True)
 
     def open_connections(self) -> list[Connection]:
         """Those of all inputs."""
