@@ -67,17 +67,17 @@ def check_properties(socket: KafkaSocket) -> None:
 
 
 def exposed_credentials(socket: KafkaSocket) -> str | None:
-    """Why the credentials of a socket can be read or used by others on the way to its brokers, None when not so.
+    """That others may read a socket's credentials on the way to its brokers, and what to do; None when they cannot.
 
-    Without encryption they can, or what is made of them, unless all brokers are on this machine. No value is shown.
-    Raises ConfigError for one that is not to be had.
+    They can where nothing is encrypted, unless all brokers are on this machine. No value is shown. Raises ConfigError
+    for one that is not to be had.
     """
     name = "security.protocol"
     protocol = resolved(f"g.{name}", socket.global_properties.get(name, "plaintext")).lower()
     has_credentials = protocol == "sasl_plaintext" or any(one.startswith("sasl.") for one in socket.global_properties)
     if "ssl" in protocol or not has_credentials or all(map(_is_local, socket.cluster[0])):
         return None
-    return f"{socket.bootstrap_servers}: credentials, and no encryption: g.{name}=sasl_ssl encrypts the connection"
+    return f"{socket.bootstrap_servers}: there are credentials and no encryption: set g.{name}=sasl_ssl"
 
 
 def _is_local(broker: str) -> bool:

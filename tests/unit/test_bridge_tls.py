@@ -146,7 +146,9 @@ def test_all_that_a_peer_sent_before_it_closed_is_taken(run, source, encrypted, 
     with encrypted(running, maximum_version=version) as peer:
         peer.sendall(EVENT * 20_000)
         if way == "unwrap":
-            peer.unwrap()
+            # Python 3.10 does not say that it closes too
+            with suppress(ssl.SSLEOFError):
+                peer.unwrap()
     until(lambda: len(running.ingests[0].messages) == 20_000)
     until(lambda: not running.connections(running.inputs[0].url))
     assert set(running.ingests[0].messages) == {EVENT}
