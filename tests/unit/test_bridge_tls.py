@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,10 +14,10 @@ from click.testing import CliRunner
 from pykafkaevt.bridge import acceptor, connections, tls
 from pykafkaevt.bridge import streams as module
 from pykafkaevt.bridge.access import Access
-from pykafkaevt.bridge.admission import admission_of
+from pykafkaevt.bridge.admission import admission_of, admissions_of
 from pykafkaevt.bridge.config import BridgeConfig
 from pykafkaevt.bridge.connections import UNANSWERED
-from pykafkaevt.bridge.inputs import Input, parse_input
+from pykafkaevt.bridge.inputs import OPTIONS, Input, parse_input
 from pykafkaevt.bridge.streams import Streams
 from pykafkaevt.cli.commands import commands
 from pykafkaevt.errors import ConfigError
@@ -450,7 +451,23 @@ def test_authorities_that_have_all_expired_are_found(source, monkeypatch):
     assert tls.trouble(one, context) == f"client_ca {one.options['client_ca']}: certificate has expired"
 
 
+@pytest.mark.parametrize("name", ["expired", "early"])
+def test_a_start_with_a_certificate_that_peers_will_not_accept_says_so_and_goes_on(source, caplog, name):
+    one = source(cert=f"{name}.pem", key=f"{name}.key")
+    admissions = admissions_of(BridgeConfig(inputs=(one,)))
+    assert admissions[one].context is not None
+    ((level, text),) = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert level == "ERROR"
+    assert text.startswith(f"{one.url}: cert {one.options['cert']}: certificate ")
+
+
 # Options of the URL
+
+
+def test_the_document_has_each_option_of_an_input():
+    text = (Path(__file__).parents[2] / "docs" / "bridge.md").read_text()
+    table = text.split("| option of an input | |")[1].split("\n\n")[0]
+    assert [name for name in OPTIONS if f"`{name}=" not in table] == []
 
 
 @pytest.mark.parametrize(
