@@ -19,7 +19,8 @@ LOCKED := $(VENV)/locked
 BUILT := $(VENV)/built
 # Every file that pip gets has a hash in requirements/. No code of it runs meanwhile but that of sdnotify, which has
 # no wheel and is built by the setuptools of requirements/build.txt; the package gets nothing more (--no-index).
-PIP_LOCKED = -m pip install -q --require-hashes --only-binary :all:
+# --no-compile: most of these modules are never imported.
+PIP_LOCKED = -m pip install -q --no-compile --require-hashes --only-binary :all:
 INSTALL = $(BIN)/python -m pip install -q --no-index --no-build-isolation -e '.[dev]'
 COMPILE = $(BIN)/python setup.py -q build_ext --inplace --parallel 2
 
@@ -61,7 +62,7 @@ demo: build ## the demo: real SIP messages become records on the embedded broker
 
 .PHONY: tools
 tools:
-	@.ci/need kafka sip browser
+	@.ci/need kafka sip browser systemd
 
 .PHONY: test
 test: build tools ## all tests, with a real Apache Kafka
