@@ -101,9 +101,9 @@ lint: build ## style and types: ruff, cython-lint, mypy, stubtest
 	$(BIN)/python -m mypy.stubtest pykafkaevt --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist
 
 .PHONY: lock
-lock: $(LOCKING)/locked ## renew requirements/: the newest packages that pyproject.toml allows, with their hashes
+lock: $(LOCKING)/locked ## requirements/ has what pyproject.toml asks for; UPGRADE=--upgrade takes the newest of all
 	@echo "== lock"
-	PATH="$(abspath $(LOCKING)/bin):$$PATH" .ci/lock
+	PATH="$(abspath $(LOCKING)/bin):$$PATH" .ci/lock $(UPGRADE)
 
 .PHONY: audit
 audit: $(LOCKING)/locked ## known vulnerabilities of the packages in requirements/

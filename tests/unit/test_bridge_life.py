@@ -73,6 +73,9 @@ class FakeIngest:
     def samples(self):
         return []
 
+    def newest_refused(self):
+        return None
+
     def last_events(self):
         return []
 
