@@ -4,9 +4,11 @@ What is written there is gone with it. The package and the interpreter of the te
 does not see /root and /home.
 """
 
+import os
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 
 from tests.e2e.conftest import Program
@@ -35,7 +37,10 @@ exec /opt/python/{python} "$@"
 
 
 class Systemd(Program):
-    """A context manager: booted, until it is left. root: its root folder, to read and write files."""
+    """A context manager: booted, until it is left.
+
+    leader: the number of its first process; root: its root folder, to read and write files.
+    """
 
     def __init__(self, folder: Path) -> None:
         mounts = {"python": sys.base_prefix, "source": ROOT, "packages": sysconfig.get_paths()["purelib"]}
@@ -51,21 +56,27 @@ class Systemd(Program):
         super().__enter__()
         try:
             self.wait_until(self.booted, BOOT_SECONDS)
-            self.root = Path(f"/proc/{self.leader()}/root")
+            self.root = Path(f"/proc/{self.leader}/root")
             self.install()
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def leader(self) -> str:
-        """The number of its first process, empty before it is there."""
-        number = self.process.pid
-        return Path(f"/proc/{number}/task/{number}/children").read_text().strip()
-
     def booted(self) -> bool:
         """Whether services may be started."""
-        return bool(self.leader()) and self.run("systemctl", "is-active", "basic.target", check=False) == "active"
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        # nspawn has other children before: those are not in the container yet
+        self.leader = next((number for number in children if self.is_systemd(number)), "")
+        return bool(self.leader) and self.run("systemctl", "is-active", "basic.target", check=False) == "active"
+
+    @staticmethod
+    def is_systemd(number: str) -> bool:
+        """Whether a process is the first one of a container."""
+        with suppress(OSError):
+            is_inside = os.readlink(f"/proc/{number}/ns/pid") != os.readlink("/proc/self/ns/pid")
+            return is_inside and Path(f"/proc/{number}/comm").read_text() == "systemd\n"
+        return False
 
     def install(self) -> None:
         """The interpreter, and the command where the unit has it."""
@@ -83,7 +94,7 @@ class Systemd(Program):
     def run(self, *command: str, check: bool = True) -> str:
         """What a command in it, as root, prints, errors besides. check: AssertionError unless it ends with 0."""
         done = subprocess.run(
-            ["nsenter", "--all", f"--target={self.leader()}", *command],
+            ["nsenter", "--all", f"--target={self.leader}", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
