@@ -17,5 +17,6 @@ cdef class TopicSpec:
     cdef int check(self, Py_ssize_t wrong, const char* reason) except -1
 
 # An instance with a handle for each of the topics; ConfigError naming the property that librdkafka does not take.
-cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* topics) except NULL
+# diagnosis: a Diagnosis, which is told what it must not show.
+cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, diagnosis, Topic* topics) except NULL
 cdef void close_topics(Topic* topics) noexcept nogil

@@ -1,6 +1,7 @@
 """librdkafka instances and the handles of their topics, made from properties."""
 
 from libc.stdint cimport int32_t, uint32_t
+from libc.stdio cimport snprintf
 
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
 from pykafkaevt.kafka.librdkafka cimport (
@@ -10,6 +11,7 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.process cimport destroy_guarded, new_guarded, resolver
 from pykafkaevt.kafka.topic cimport Topic
 
+from pykafkaevt.diagnosis import advice, joined
 from pykafkaevt.errors import ConfigError
 from pykafkaevt.references import all_resolved, without
 
@@ -31,6 +33,17 @@ cdef int32_t consistent_random(
     return <int32_t> (crc32_of(<const unsigned char*> key, length) % <uint32_t> partitions)
 
 
+cdef int name_verdict(
+    rd_kafka_t* rk, const char* broker, int32_t broker_id, int* verdict, int depth, const char* certificate,
+    size_t certificate_size, char* reason, size_t size, void* opaque
+) noexcept nogil:
+    """Leaves OpenSSL's verdict on a certificate as it is: librdkafka logs the reason, which its own errors lack."""
+    if verdict[0] == 0:
+        return 1
+    snprintf(reason, size, b"X509_V_ERR %d", verdict[0])
+    return 0
+
+
 cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hidden) except NULL:
     cdef char reason[REASON_SIZE]
     cdef rd_kafka_conf_t* conf = api.conf_new()
@@ -41,7 +54,9 @@ cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hi
     ):
         if api.conf_set(conf, name.encode(), value.encode(), reason, sizeof(reason)) != RD_KAFKA_CONF_OK:
             api.conf_destroy(conf)
-            raise ConfigError("g." + name, without(hidden, text_of_error(reason)))
+            raise config_error("g." + name, hidden, reason)
+    # a librdkafka without TLS has nothing to verify
+    api.conf_set_ssl_cert_verify_cb(conf, name_verdict)
     api.conf_set_resolve_cb(conf, resolver())
     api.conf_set_events(
         conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS
@@ -49,12 +64,18 @@ cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hi
     return conf
 
 
-cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* topics) except NULL:
+cdef object config_error(str property, list hidden, const char* reason):
+    text = text_of_error(reason)
+    return ConfigError(property, joined(without(hidden, text), advice(text)))
+
+
+cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, diagnosis, Topic* topics) except NULL:
     cdef char reason[REASON_SIZE]
     cdef Topic* topic = topics
     cdef Py_ssize_t wrong
     # for every instance again: a secret in a file may have changed, and is not kept
     found, hidden = all_resolved("g.", properties)
+    diagnosis.hidden = hidden
     cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden)
     cdef rd_kafka_t* rk
     with nogil:
@@ -64,7 +85,7 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* to
         # properties that are wrong together: librdkafka's reason names one of them or none
         text = text_of_error(reason)
         named = [name for name, _ in properties if name in text]
-        raise ConfigError("g." + (named[0] if named else "*"), without(hidden, text))
+        raise config_error("g." + (named[0] if named else "*"), hidden, reason)
     while topic != NULL:
         wrong = (<TopicSpec> topic.spec).open(rk, topic, reason)
         if wrong:
@@ -117,7 +138,4 @@ cdef class TopicSpec:
             return 0
         if wrong < 0:
             raise delivery_error(api.last_error(), f"topic {self.name.decode()}")
-        raise ConfigError(
-            "t." + self.properties[wrong - 1][0].decode(),
-            without(self.hidden, text_of_error(reason)),
-        )
+        raise config_error("t." + self.properties[wrong - 1][0].decode(), self.hidden, reason)

@@ -29,11 +29,13 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.queueing cimport (
     ENDED_FULL, FULL_BLOCK, FULL_BLOCK_ONCE, FULL_DROP, FULL_RAISE, Outcome, Waiting, pace, queue,
 )
+from pykafkaevt.kafka.reports cimport explanation
 from pykafkaevt.kafka.topic cimport (
     ERROR_SLOTS, ERROR_ZERO, GATE_IN, GATE_OPEN, Handle, Topic, counter_add_shared, counter_get, gate_enter, gate_leave,
     histogram_quantile, in_flight, monotonic_us, report_function,
 )
 
+from pykafkaevt.diagnosis import REFUSALS
 from pykafkaevt.errors import Error, QueueFull
 
 cdef extern from "Python.h":
@@ -338,6 +340,19 @@ cdef class Producer:
     def __len__(self):
         """Records that have no report yet."""
         return in_flight(self.opened())
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the cluster takes no record of the topic and what to do; None when it took the newest, or takes others."""
+        cdef int code = <int> counter_get(&self.opened().refused)
+        if code not in REFUSALS:
+            return None
+        return delivery_error(code, "", explanation(self.topic)).reason
+
+    @property
+    def last_error(self) -> str | None:
+        """Why records are not delivered, as far as it is known, and what to do; None once records were delivered."""
+        return self.refusal or (self.client.trouble and self.client.trouble.text)
 
     def _counts(self) -> dict:
         """The counters of stats() by name."""

@@ -83,6 +83,8 @@ cdef struct Topic:
     PyObject* spec             # its TopicSpec, borrowed from the client
     Topic* next                # in Handle.topics
     counters counts
+    counter refused            # code of the newest failure, 0 when a record was delivered since
+    counter told               # the one that the log has
     PyObject* on_delivery      # borrowed from the Producer, or owned once that is gone; None: no reports are wanted
     PyObject* on_error         # likewise; None or a callable
     bint owns_callbacks
@@ -110,6 +112,16 @@ cdef inline uint64_t in_flight(Topic* topic) noexcept nogil:
     cdef uint64_t done = counter_get(&topic.counts.delivered) + counter_get(&topic.counts.failed)
     cdef uint64_t queued = counter_get(&topic.counts.queued)
     return queued - done if queued > done else 0
+
+
+cdef inline uint64_t all_delivered(Handle* handle) noexcept nogil:
+    """Records of all topics of a client that were delivered."""
+    cdef Topic* topic = handle.topics
+    cdef uint64_t n = 0
+    while topic != NULL:
+        n += counter_get(&topic.counts.delivered)
+        topic = topic.next
+    return n
 
 
 cdef inline uint64_t all_in_flight(Handle* handle) noexcept nogil:
