@@ -12,9 +12,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
+from pykafkaevt.diagnosis import Explanation
 from pykafkaevt.errors import DeliveryError, QueueFull, SerializeError, SerializeTypeError
 from pykafkaevt.jsonrpc.template import EventTemplate
-from pykafkaevt.diagnosis import Explanation
 from pykafkaevt.kafka.delivery import DeliveryBatch, DeliveryReport, batch_of_rows
 from pykafkaevt.kafka.process import renewed_after_fork
 from pykafkaevt.options import ProducerOptions, checked_timeout

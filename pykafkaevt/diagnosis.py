@@ -1,6 +1,6 @@
 """Why a client does not reach its brokers or is not let in, in librdkafka's words, and behind them what to do.
 
-All advice about librdkafka's errors stands here. What peers and librdkafka write may repeat a secret: it is blanked first.
+All advice about librdkafka's errors stands here. What peers and librdkafka write may repeat a secret, which is blanked.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ NO_TLS, TLS = ("plaintext", "sasl_plaintext"), ("ssl", "sasl_ssl")
 NO_SASL, SASL = ("plaintext", "ssl"), ("sasl_plaintext", "sasl_ssl")
 ALL = NO_TLS + TLS
 # What has another protocol in its place: by the one in use.
-WITH_TLS, WITHOUT_TLS = {"plaintext": "ssl or sasl_ssl", "sasl_plaintext": "sasl_ssl"}, dict(zip(TLS, NO_TLS, strict=True))
-WITH_SASL, WITHOUT_SASL = dict(zip(NO_SASL, SASL, strict=True)), dict(zip(SASL, NO_SASL, strict=True))
+WITH_TLS = {"plaintext": "ssl or sasl_ssl", "sasl_plaintext": "sasl_ssl"}
+WITHOUT_TLS = {"ssl": "plaintext", "sasl_ssl": "sasl_plaintext"}
+WITH_SASL = {"plaintext": "sasl_plaintext", "ssl": "sasl_ssl"}
+WITHOUT_SASL = {"sasl_plaintext": "plaintext", "sasl_ssl": "ssl"}
 
 # The protocols in use, what librdkafka says then, what to do. The first that fits is it.
 OF_CONNECTION = [
@@ -52,7 +54,7 @@ OF_CONNECTION = [
     ),
     (
         TLS,
-        r"alert (?:bad certificate|certificate (?:required|unknown|expired|revoked)|unknown ca|unsupported certificate)",
+        r"alert (?:(?:bad|unsupported) certificate|certificate (?:required|unknown|expired|revoked)|unknown ca)",
         "the broker wants a client certificate by an authority it trusts: set g.ssl.certificate.location and "
         "g.ssl.key.location",
     ),
@@ -111,7 +113,9 @@ OF_CERTIFICATE = {
     ),
 }
 GUESS = re.compile(r": broker certificate could not be verified, verify that .*? installed(?: \([^)]*\))?")
-CERTIFICATE = re.compile(r"(\S+): Certificate \(subject=(.*), issuer=.*\) verification callback failed: X509_V_ERR (\d+)")
+CERTIFICATE = re.compile(
+    r"(\S+): Certificate \(subject=(.*), issuer=.*\) verification callback failed: X509_V_ERR (\d+)"
+)
 UNMATCHED = re.compile(r"\[thrd:(.*?)\]: No matching issuer found")
 THREAD = re.compile(r"^\[thrd:.*?\]: ")
 BROKER = re.compile(r"^(?:(\w+)://)?\S+:\d+/\S+(?=: )")

@@ -36,6 +36,7 @@ LEADER_RETRY = 0.1  # seconds between two questions for it
 
 
 LOOK = 0.5  # seconds without an answer after which our own client is asked what is wrong
+TELLING = 5.0  # seconds that our own client has for saying why there is no answer
 CERTAIN = 2.0  # seconds that what has to be changed stays true before no answer is waited for any more
 
 
@@ -81,7 +82,7 @@ class Witness:
     def wait(self) -> Trouble | None:
         """What is wrong, looked for a little longer."""
         trouble = self.look()
-        while trouble is None and self.client is not None and monotonic() - self.opened < CERTAIN:
+        while trouble is None and self.client is not None and monotonic() - self.opened < TELLING:
             sleep(LEADER_RETRY)
             trouble = self.look()
         return trouble
@@ -185,9 +186,7 @@ class ClusterClient:
     def may_write(self, timeout: float) -> bool:
         """Whether the cluster lets this client write to the topic; also when it does not say."""
         topics = TopicCollection([self.topic])
-        ask = partial(
-            self.client.describe_topics, topics, include_authorized_operations=True, request_timeout=timeout
-        )
+        ask = partial(self.client.describe_topics, topics, include_authorized_operations=True, request_timeout=timeout)
         try:
             allowed = self.ask(lambda: ask()[self.topic].result().authorized_operations)
         except KafkaException:
@@ -215,7 +214,7 @@ class ClusterClient:
     def failure(
         self, what: str, error: KafkaException | None = None, trouble: Trouble | None = None
     ) -> click.ClickException:
-        """An exception that says what failed, at which brokers, and why: our client's trouble, or librdkafka's report."""
+        """An exception that says what failed, at which brokers, and why: the trouble, or what librdkafka reported."""
         if trouble is not None:
             reason = trouble.text
         else:

@@ -188,7 +188,9 @@ class KafkaBroker:
 
     def settings(self) -> str:
         """The text of the configuration; of two values for one setting the later counts."""
-        return filled_in("server.properties", port=self.port, controller_port=self.controller_port, data=self.folder / "data")
+        return filled_in(
+            "server.properties", port=self.port, controller_port=self.controller_port, data=self.folder / "data"
+        )
 
     def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS

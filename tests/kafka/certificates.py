@@ -32,7 +32,9 @@ class Certificates:
         self.ca = self.written("ca.pem", ca.cert_pem.bytes())
         self.other_ca = self.written("other-ca.pem", other.cert_pem.bytes())
         self.server = self.server_file("server.pem", ca.issue_cert(*LOOPBACK))
-        self.expired = self.server_file("expired.pem", ca.issue_cert(*LOOPBACK, not_before=PAST - timedelta(days=30), not_after=PAST))
+        self.expired = self.server_file(
+            "expired.pem", ca.issue_cert(*LOOPBACK, not_before=PAST - timedelta(days=30), not_after=PAST)
+        )
         self.elsewhere = self.server_file("elsewhere.pem", ca.issue_cert("elsewhere.example"))
         self.client, self.client_key = self.client_files("client", ca)
         self.stranger, self.stranger_key = self.client_files("stranger", other)

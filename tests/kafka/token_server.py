@@ -19,10 +19,10 @@ AUDIENCE = "kafka"
 
 
 class TokenServer:
-    """HTTPS at `url`; a context manager. clients: the secret of each client ID.
+    """HTTPS at `url`; a context manager. clients: the secret of each client ID, which may change.
 
     What a client asks for as scope is done: `expired` gives a token that is over, `forged` one by a key that nobody
-    knows. handed_out: every token.
+    knows, `gossip` an error that repeats the secret. handed_out: every token.
     """
 
     def __init__(self, certificate: Path, clients: dict[str, str]) -> None:
@@ -70,6 +70,8 @@ class TokenServer:
         client, _, secret = base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode().partition(":")
         if client not in self.clients or self.clients[client] != secret:
             return 401, {"error": "invalid_client", "error_description": "unknown client or wrong secret"}
+        if b"gossip" in body:
+            return 400, {"error": "invalid_scope", "error_description": f"no gossip for {secret}"}
         token = self.token(client, b"expired" in body, b"forged" in body)
         return 200, {"access_token": token, "token_type": "Bearer", "expires_in": 3600}
 
