@@ -66,11 +66,11 @@ OF_CONNECTION = [
     (SASL, r"Unsupported SASL mechanism", "set g.sasl.mechanism to one that the broker supports"),
     (
         SASL,
-        r"invalid_token",
+        r"invalid_token|OAUTHBEARER authentication",
         "the broker does not accept the token: compare its issuer, audience, scope (g.sasl.oauthbearer.scope) and "
         "signing key with what the broker expects",
     ),
-    (SASL, r"SASL.* (?:authentication|SCRAM).*", "check g.sasl.username and g.sasl.password"),
+    (SASL, r"SASL.* (?:authentication|SCRAM)", "check g.sasl.username and g.sasl.password"),
     (
         ALL,
         r"SASL OAUTHBEARER token.*(?:invalid_client|unauthorized|[Uu]nauthenticated|\b401\b)",
@@ -180,7 +180,8 @@ class Diagnosis:
     def __init__(self, properties: Iterable[tuple[str, str]]) -> None:
         self.principal = principal_of(dict(properties))
         self.hidden: list[str] = []
-        self._noted: dict[str, str] = {}  # by broker: about certificates
+        # by broker: what its next errors have in their text, and more about them
+        self._noted: dict[str, tuple[str, str]] = {}
         self._newest: Trouble | None = None
 
     def masked(self, text: str) -> str:
@@ -192,10 +193,10 @@ class Diagnosis:
         if found := CERTIFICATE.search(text):
             broker, subject, code = found.groups()
             why = OF_CERTIFICATE.get(int(code), f"is not valid (OpenSSL's X509_V_ERR {code})")
-            self._noted[broker] = f"the certificate {subject} {why}"
+            self._noted[broker] = "certificate verify failed", f"the certificate {subject} {why}"
             return None
         if found := UNMATCHED.search(text):
-            self._noted[found[1]] = "the broker trusts no authority that g.ssl.certificate.location is by"
+            self._noted[found[1]] = "alert", "the broker trusts no authority that g.ssl.certificate.location is by"
         text = self.masked(text)
         if facility == "FAIL":
             text, what = self._advised(text, delivered)
@@ -227,8 +228,8 @@ class Diagnosis:
         """The text with what to do, and that alone."""
         bare = THREAD.sub("", text)
         broker = BROKER.match(bare)
-        noted = self._noted.get(broker[0]) if broker else None
-        if noted and "certificate" in bare:
+        sign, noted = self._noted.get(broker[0] if broker else "", ("", ""))
+        if noted and sign in bare:
             return joined(GUESS.sub("", text), noted), noted
         # who was let in before is not let in by mistake: the broker goes away
         what = "" if delivered and "Disconnected" in bare else advice(bare)

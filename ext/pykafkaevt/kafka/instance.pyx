@@ -73,7 +73,7 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, diagnosis
     cdef char reason[REASON_SIZE]
     cdef Topic* topic = topics
     cdef Py_ssize_t wrong
-    # for every instance again: a secret in a file may have changed, and is not kept
+    # for every instance again: a secret in a file may have changed
     found, hidden = all_resolved("g.", properties)
     diagnosis.hidden = hidden
     cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden)
