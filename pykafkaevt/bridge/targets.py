@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -12,7 +12,7 @@ import orjson
 from pykafkaevt.bridge.config import BridgeConfig
 from pykafkaevt.bridge.routes import Routes
 from pykafkaevt.clients import ClientPool
-from pykafkaevt.errors import Closed, ConfigError, DeliveryError
+from pykafkaevt.errors import ConfigError, DeliveryError
 from pykafkaevt.events import EventInterface
 from pykafkaevt.kafka.library import error_name
 from pykafkaevt.kafka.producer import Producer
@@ -95,12 +95,6 @@ class Targets:
         for one in self.all:
             self.pool.give_back(one.socket, one.producer)
         self.all = []
-
-    def purge(self) -> None:
-        """Fail what is not acknowledged."""
-        for one in self.all:
-            with suppress(Closed):
-                one.producer.client.purge()
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Each target's state and counters; a target of several routes once."""

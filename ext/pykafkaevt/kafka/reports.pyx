@@ -10,12 +10,14 @@ from pykafkaevt.kafka.instance cimport TopicSpec
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
 from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS, RD_KAFKA_PURGE_F_INFLIGHT,
-    RD_KAFKA_PURGE_F_NON_BLOCKING, RD_KAFKA_PURGE_F_QUEUE, RD_KAFKA_RESP_ERR__FATAL, RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, RD_KAFKA_RESP_ERR__PURGE_QUEUE,
-    RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_event_t, rd_kafka_message_t, rdkafka_api,
+    RD_KAFKA_PURGE_F_NON_BLOCKING, RD_KAFKA_PURGE_F_QUEUE, RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_event_t,
+    rd_kafka_message_t, rd_kafka_metadata_t, rdkafka_api,
 )
 from pykafkaevt.kafka.topic cimport (
-    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_delivered, all_in_flight, counter_add, counter_get,
-    counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
+    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_delivered, all_in_flight, counter_add,
+    counter_get, counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
+    queue_room_release,
 )
 
 from pykafkaevt.diagnosis import REFUSALS, is_of_a_broker
@@ -29,6 +31,8 @@ cdef enum:
     REPORT_BATCH = 500       # records that are worth taking the GIL for without looking for more
     LATENCY_SAMPLE = 8       # of larger events one record in so many has its latency measured: a clock call each
     ENDING_MS = 20           # between two looks at an instance that ends
+    WARMING_MS = 20          # before metadata are asked for
+    METADATA_MS = 200        # how long the answer may take
     GIVE_UP = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING
 
 # syslog levels of librdkafka's log lines, as logging has them
@@ -56,13 +60,29 @@ cdef void serve(Reports* r) noexcept nogil:
             called = begin_call(r)
             hand_over_rejected(r)
             end_call(r, called)
+        elif r.warming and gate_state(&r.handle.gate) == GATE_OPEN:
+            warm_up(r)
 
 
 cdef int wait_ms(Reports* r) noexcept nogil:
     if gate_state(&r.handle.gate) != GATE_OPEN:
         # the last user's leaving is no event of the queue
         return ENDING_MS
-    return 0 if r.kept.count or counter_get(&r.rejected) else -1
+    if r.kept.count or counter_get(&r.rejected):
+        return 0
+    return WARMING_MS if r.warming else -1
+
+
+cdef void warm_up(Reports* r) noexcept nogil:
+    """Ask for metadata, until the first report comes.
+
+    librdkafka asks for the producer ID before a broker is connected, and again half a second later, or when metadata
+    come. Source: librdkafka rd_kafka_idemp_pid_fsm().
+    """
+    cdef const rd_kafka_metadata_t* metadata = NULL
+    r.warming -= 1
+    if api.metadata(r.handle.rk, 0, NULL, &metadata, METADATA_MS) == RD_KAFKA_RESP_ERR_NO_ERROR:
+        api.metadata_destroy(metadata)
 
 
 cdef bint ends(Reports* r) noexcept nogil:
@@ -84,6 +104,7 @@ cdef bint ends(Reports* r) noexcept nogil:
 cdef void see_to(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     cdef int kind = api.event_type(event)
     if kind == RD_KAFKA_EVENT_DR:
+        r.warming = 0
         count_reports(r, event)
         if r.untold:
             tell_refusals(r)
@@ -120,8 +141,7 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     cdef Topic* topic = NULL
     cdef Py_ssize_t n, i, weight = 1, index = 0
     cdef Py_ssize_t total = api.event_message_count(event)
-    cdef int code = 0
-    cdef uint64_t delivered = 0, failed = 0, size = 0
+    cdef uint64_t delivered = 0, failed = 0, size = 0, payload = 0
     cdef bint kept = False, keeps
     if total > 8 * LATENCY_SAMPLE:
         weight = LATENCY_SAMPLE
@@ -133,15 +153,13 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         keeps = reserve(r, n)
         for i in range(n):
             m = batch[i]
+            payload += m.len
             if m.err == RD_KAFKA_RESP_ERR_NO_ERROR:
                 delivered += 1
                 size += m.len + m.key_len
             else:
                 failed += 1
-                if r.fatal_code:
-                    name_fatal(r, <rd_kafka_message_t*> m)
-                code = m.err
-                counters_error(&topic.counts, m.err)
+                count_failure(r, topic, <rd_kafka_message_t*> m)
             # the first of an event has waited longest, so the maximum is exact
             if index % weight == 0:
                 histogram_add(&topic.counts.latency, api.message_latency(m), min(weight, total - index))
@@ -155,23 +173,34 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         counter_add(&topic.counts.failed, failed)
         counter_add(&topic.counts.bytes_delivered, size)
         counter_add(&topic.counts.batches, 1)
-        counter_set(&topic.refused, <uint64_t> (0 if delivered else code))
-        r.untold = r.untold or counter_get(&topic.refused) != counter_get(&topic.told)
+        see_refusal(r, topic, delivered != 0)
     if kept:
         r.kept.events[r.kept.event_count] = event
         r.kept.event_count += 1
+        r.kept.records += total
+        r.kept.bytes += payload
     else:
         api.event_destroy(event)
+        queue_room_release(&r.handle.room, total, payload)
         event_count_signal(&r.handle.gate.changed)
 
 
-cdef void name_fatal(Reports* r, rd_kafka_message_t* message) noexcept nogil:
+cdef void count_failure(Reports* r, Topic* topic, rd_kafka_message_t* message) noexcept nogil:
     """A record that was given up because of a fatal error failed with that error."""
-    if (
+    if r.fatal_code and (
         message.err == RD_KAFKA_RESP_ERR__PURGE_QUEUE or message.err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
         or message.err == RD_KAFKA_RESP_ERR__FATAL
     ):
         message.err = r.fatal_code
+    counters_error(&topic.counts, message.err)
+    counter_set(&topic.refused, <uint64_t> message.err)
+
+
+cdef void see_refusal(Reports* r, Topic* topic, bint delivered) noexcept nogil:
+    """After an event of the topic: whether the newest failure is over, and whether the log has it."""
+    if delivered:
+        counter_set(&topic.refused, 0)
+    r.untold = r.untold or counter_get(&topic.refused) != counter_get(&topic.told)
 
 
 cdef bint reserve(Reports* r, Py_ssize_t n) noexcept nogil:
@@ -214,7 +243,9 @@ cdef void hand_over(Reports* r) noexcept nogil:
         return
     for i in range(r.handed.event_count):
         api.event_destroy(r.handed.events[i])
+    queue_room_release(&r.handle.room, r.handed.records, r.handed.bytes)
     r.handed.event_count = r.handed.count = 0
+    r.handed.records = r.handed.bytes = 0
     end_call(r, life)
     event_count_signal(&r.handle.gate.changed)
 
@@ -262,10 +293,11 @@ cdef void hand_over_rejected(Reports* r) noexcept with gil:
         counter_set(&r.lost, 0)
     cdef list reports = (<object> r.client).rejected_reports()
     cdef size_t topic
+    cdef DeliveryBatch batch
     for topic in {report[0] for report in reports}:
-        call_on_delivery(
-            <Topic*> topic, batch_of_rejected([report[1:] for report in reports if report[0] == topic])
-        )
+        batch = batch_of_rejected([report[1:] for report in reports if report[0] == topic])
+        batch.explanation = explanation(<Topic*> topic)
+        call_on_delivery(<Topic*> topic, batch)
 
 
 cdef object explanation(Topic* topic):
