@@ -12,6 +12,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
+from pykafkaevt.diagnosis import Explanation
 from pykafkaevt.errors import DeliveryError, QueueFull, SerializeError, SerializeTypeError
 from pykafkaevt.jsonrpc.template import EventTemplate
 from pykafkaevt.kafka.delivery import DeliveryBatch, DeliveryReport, batch_of_rows
@@ -35,6 +36,7 @@ class _Many:
         self.rows: list[Any] = [None] * count
         self.missing = count
         self.future = future
+        self.explanation: Explanation | None = None
 
 
 class _Place:
@@ -102,9 +104,10 @@ class _LoopSide:
             code = 0 if report.error is None else report.error.code
             row = (code, report.partition, report.offset, report.latency_us, report.key, report.value, opaque)
             many.rows[index] = row
+            many.explanation = batch.explanation or many.explanation
             many.missing -= 1
             if not many.missing and not many.future.done():
-                many.future.set_result(batch_of_rows(many.rows))
+                many.future.set_result(batch_of_rows(many.rows, many.explanation))
         if self.line:
             self.try_in_order(SOON)
 
@@ -214,10 +217,8 @@ class AsyncProducer:
         opaque: any object, `.opaque` of the report. The rest as Producer.publish(). Raises DeliveryError when
         librdkafka rejects the record (too large), QueueFull, SerializeTypeError, Closed.
         """
-        future: asyncio.Future[DeliveryReport] = self._side.bound().create_future()
-        tag = future if opaque is None else (future, None, opaque)
-        self._side.queue(
-            lambda: self._producer.publish(
+        return await self._queue_one(
+            lambda tag: self._producer.publish(
                 value,
                 key,
                 headers=headers,
@@ -226,22 +227,22 @@ class AsyncProducer:
                 report=True,
                 opaque=tag,
             ),
-            future,
-            self._full_timeout,
+            opaque,
         )
-        return await future
 
     async def emit(
         self, template: EventTemplate, *values: object, key: _Text = None, opaque: object = None
     ) -> DeliveryReport:
         """Serialize one event, queue it and wait for its report. As publish(), and Producer.emit()."""
+        return await self._queue_one(
+            lambda tag: self._producer.emit(template, *values, key=key, report=True, opaque=tag), opaque
+        )
+
+    async def _queue_one(self, call: Callable[[object], object], opaque: object) -> DeliveryReport:
+        """Have `call` queue a record with the opaque it is given, and wait for the report."""
         future: asyncio.Future[DeliveryReport] = self._side.bound().create_future()
         tag = future if opaque is None else (future, None, opaque)
-        self._side.queue(
-            lambda: self._producer.emit(template, *values, key=key, report=True, opaque=tag),
-            future,
-            self._full_timeout,
-        )
+        self._side.queue(lambda: call(tag), future, self._full_timeout)
         return await future
 
     async def publish_many(

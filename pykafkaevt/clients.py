@@ -144,7 +144,8 @@ class ClientPool:
                         add(each.setdefault(producer.name, {}), counts)
             return totals, each
 
-    def _clients(self) -> list[Client]:
+    def clients(self) -> list[Client]:
+        """All of them, those that end by themselves too."""
         with self._lock:
             return [shared.client for shared in self._all()]
 
@@ -153,7 +154,7 @@ class ClientPool:
         deadline = None if timeout is None else time.monotonic() + timeout
         return sum(
             client.flush(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            for client in self._clients()
+            for client in self.clients()
         )
 
     def close(self, timeout: float | None) -> int:
@@ -161,11 +162,11 @@ class ClientPool:
 
         Raises Error in a callback of one of them, after which all are as they were.
         """
-        return close_all(self._clients(), timeout)
+        return close_all(self.clients(), timeout)
 
     def not_in_callback(self, what: str) -> None:
         """Raise Error where close() would."""
-        for client in self._clients():
+        for client in self.clients():
             client.not_in_callback(what)
 
 

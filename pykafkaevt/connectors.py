@@ -12,7 +12,7 @@ from pykafkaevt.clients import ClientPool
 from pykafkaevt.connector import Broker, KafkaReport
 from pykafkaevt.errors import Closed, ConfigError
 from pykafkaevt.options import ProducerOptions, checked_timeout
-from pykafkaevt.producer import CLOSE_TIMEOUT, leaving_timeout
+from pykafkaevt.producer import CLOSE_TIMEOUT, leave
 from pykafkaevt.sockets import parse_broker_id
 
 _Route = TypeVar("_Route", bound=Callable[[KafkaReport], object])
@@ -89,6 +89,4 @@ class Connector(connector.Connector):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        timeout = leaving_timeout(kind)
-        if left := self.close(timeout):
-            logger.warning("%d messages were not delivered within %g s", left, timeout)
+        leave(self.close, kind, "Connector")

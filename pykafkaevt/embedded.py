@@ -16,52 +16,27 @@ EMBEDDED: Final = "embedded"  # the broker name that means "in this process"
 API_KEYS: Final = {"Produce": 0, "Fetch": 1, "ListOffsets": 2, "Metadata": 3, "ApiVersion": 18, "InitProducerId": 22}
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(MockCluster):
     """A cluster of `brokers` mock brokers on loopback ports of their own; a context manager.
 
     topics: names, or a mapping of name to number of partitions (4 otherwise); a topic that is not named is made
     when it is first used, with 4 partitions. A partition keeps its newest 5 MB or so. The brokers run in this
-    process and end with it.
+    process and end with it. bootstrap_servers: their addresses, host:port joined by commas, for any Kafka client.
     """
 
     def __init__(self, brokers: int = 1, topics: Iterable[str] | Mapping[str, int] | None = None) -> None:
         """Raises ValueError for fewer than 1 broker, DeliveryError for a topic given twice."""
-        self._cluster = MockCluster(brokers)
+        super().__init__(brokers)
         partitions = topics if isinstance(topics, Mapping) else dict.fromkeys(topics or (), 4)
         for topic, count in partitions.items():
-            self._cluster.create_topic(topic, count, min(3, brokers))
-
-    @property
-    def bootstrap_servers(self) -> str:
-        """The brokers' addresses, host:port joined by commas: for any Kafka client."""
-        return self._cluster.bootstrap_servers
-
-    def create_topic(self, topic: str, partitions: int = 4, replication: int = 1) -> None:
-        """Make a topic. Raises DeliveryError when librdkafka refuses it."""
-        self._cluster.create_topic(topic, partitions, replication)
-
-    def set_down(self, broker_id: int) -> None:
-        """Close the broker's connections and refuse new ones; broker IDs start at 1."""
-        self._cluster.set_down(broker_id)
-
-    def set_up(self, broker_id: int) -> None:
-        """Let the broker take connections again."""
-        self._cluster.set_up(broker_id)
-
-    def set_rtt_ms(self, broker_id: int, ms: int) -> None:
-        """Delay the broker's answers by `ms` milliseconds."""
-        self._cluster.set_rtt_ms(broker_id, ms)
+            self.create_topic(topic, count, min(3, brokers))
 
     def push_errors(self, api: int | str, codes: Iterable[int]) -> None:
         """Answer the next requests of one kind with these error codes, in order; no codes clears them.
 
         api: "Produce", "Metadata" … or a Kafka API key. Raises KeyError for another name.
         """
-        self._cluster.push_errors(API_KEYS[api] if isinstance(api, str) else api, codes)
-
-    def close(self) -> None:
-        """End the brokers; records that are only here are gone."""
-        self._cluster.close()
+        super().push_errors(API_KEYS[api] if isinstance(api, str) else api, codes)
 
     def __enter__(self) -> EmbeddedBroker:
         return self

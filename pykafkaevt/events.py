@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -16,14 +15,12 @@ from pykafkaevt.event import Event, Subscription, call_reports
 from pykafkaevt.kafka.delivery import DeliveryReport
 from pykafkaevt.kafka.process import renewed_after_fork
 from pykafkaevt.options import ProducerOptions, checked_expire, checked_timeout
-from pykafkaevt.producer import CLOSE_TIMEOUT, leaving_timeout
+from pykafkaevt.producer import CLOSE_TIMEOUT, leave
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 # A subscriber whose cluster is away holds an event back once, for this long (seconds); after that what its full queue
 # does not take is dropped and counted, until there is room again.
 FULL_TIMEOUT = 1.0
-
-logger = logging.getLogger("pykafkaevt")
 
 Params = Mapping[str, object] | Sequence[object] | str | None
 
@@ -313,9 +310,7 @@ class EventInterface:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        timeout = leaving_timeout(kind)
-        if left := self.close(timeout):
-            logger.warning("%d records were not delivered within %g s", left, timeout)
+        leave(self.close, kind, "EventInterface")
 
 
 def _expire(interface: ref[EventInterface], changed: threading.Condition) -> None:

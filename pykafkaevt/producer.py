@@ -21,9 +21,19 @@ EXIT_TIMEOUT = 5.0  # seconds, as Producer.exit_timeout unless set
 logger = logging.getLogger("pykafkaevt")
 
 
-def leaving_timeout(kind: type[BaseException] | None, exit_timeout: float = EXIT_TIMEOUT) -> float:
-    """Seconds that the end of a `with` flushes: after Ctrl-C or sys.exit no longer than the interpreter's end does."""
-    return CLOSE_TIMEOUT if kind is None or issubclass(kind, Exception) else exit_timeout
+def leave(
+    close: Callable[[float], int],
+    kind: type[BaseException] | None,
+    name: str,
+    exit_timeout: float = EXIT_TIMEOUT,
+) -> None:
+    """The end of a `with`, whose close() says how many records it left: those are logged.
+
+    After Ctrl-C or sys.exit it flushes no longer than the interpreter's end does.
+    """
+    timeout = CLOSE_TIMEOUT if kind is None or issubclass(kind, Exception) else exit_timeout
+    if left := close(timeout):
+        logger.warning("%s: %d records were not delivered within %g s", name, left, timeout)
 
 
 class ProducerStats(NamedTuple):
@@ -159,9 +169,7 @@ class Producer(compiled.Producer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        timeout = leaving_timeout(kind, self.exit_timeout)
-        if left := self.close(timeout):
-            logger.warning("%s: %d records were not delivered within %g s", self.name, left, timeout)
+        leave(self.close, kind, self.name, self.exit_timeout)
 
     def __bool__(self) -> bool:
         # len() counts records in flight: a producer is true all the same

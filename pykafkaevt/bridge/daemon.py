@@ -298,4 +298,4 @@ class Bridge:
         self.limit = min(self.limit, time.monotonic() + GIVING_UP)
         self.routing.abort()
         self.streams.give_up()
-        self.begin("giving up", self.routing.purge)
+        self.begin("giving up", self.routing.give_up)

@@ -15,6 +15,7 @@ from pykafkaevt.bridge.remote_sockets import CLIENTS
 from pykafkaevt.bridge.targets import Retired, Targets, log_error
 from pykafkaevt.clients import ClientPool
 from pykafkaevt.events import EventInterface
+from pykafkaevt.kafka.client import Client, close_all
 from pykafkaevt.options import ProducerOptions
 
 COUNTS: Final = ("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops", "refused")
@@ -103,17 +104,19 @@ class Routing:
         for ingest in self.all_ingests():
             ingest.abort()
 
-    def purge(self) -> None:
-        """Fail what is not acknowledged, of targets and subscribers."""
-        self.targets.purge()
-        for _, one in self.interface.subscriptions():
-            one.producer.client.purge()
+    def give_up(self) -> None:
+        """Close all clients, those of retired targets too, without waiting: what is not acknowledged fails."""
+        close_all(self.clients(), 0)
 
     def close(self, timeout: float) -> int:
         """Deliver what is queued and close all clients, within `timeout` seconds; the records not delivered."""
-        end = time.monotonic() + timeout
-        left = self.pool.close(timeout)
-        return left + self.interface.close(max(0.0, end - time.monotonic()))
+        left = close_all(self.clients(), timeout)
+        self.interface.close(0)
+        return left
+
+    def clients(self) -> list[Client]:
+        """Those of all targets and subscribers."""
+        return [*self.pool.clients(), *self.interface._pool.clients()]
 
     def totals(self) -> dict[str, int]:
         """The counters of all inputs and targets added up."""

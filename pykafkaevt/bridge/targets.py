@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -12,7 +12,7 @@ import orjson
 from pykafkaevt.bridge.config import BridgeConfig
 from pykafkaevt.bridge.routes import Routes
 from pykafkaevt.clients import ClientPool
-from pykafkaevt.errors import Closed, ConfigError, DeliveryError
+from pykafkaevt.errors import ConfigError, DeliveryError
 from pykafkaevt.events import EventInterface
 from pykafkaevt.kafka.library import error_name
 from pykafkaevt.kafka.producer import Producer
@@ -96,12 +96,6 @@ class Targets:
             self.pool.give_back(one.socket, one.producer)
         self.all = []
 
-    def purge(self) -> None:
-        """Fail what is not acknowledged."""
-        for one in self.all:
-            with suppress(Closed):
-                one.producer.client.purge()
-
     def snapshot(self) -> list[dict[str, Any]]:
         """Each target's state and counters; a target of several routes once."""
         return [state(one) for one in {id(one.producer): one for one in self.all}.values()]
@@ -111,7 +105,7 @@ def state(target: Target) -> dict[str, Any]:
     """A target's state and counters, JSON-able. While its client is opened, or opened anew, there are no statistics."""
     counts = target.producer._counts()
     text = target.producer.client.statistics_text()
-    error = trouble(orjson.loads(text)) if text else "no connection yet"
+    error = trouble(orjson.loads(text) if text else {}, target.producer.last_error) or target.producer.refusal
     return {
         "socket": str(target.given),
         "topic": target.given.topic,
@@ -122,15 +116,15 @@ def state(target: Target) -> dict[str, Any]:
     }
 
 
-def trouble(statistics: dict[str, Any]) -> str | None:
+def trouble(statistics: dict[str, Any], last_error: str | None) -> str | None:
     """Why a client delivers nothing, None when it does. Source: librdkafka STATISTICS.md, brokers and eos."""
-    states = {str(broker["state"]) for broker in statistics["brokers"].values()}
+    states = {str(broker["state"]) for broker in statistics.get("brokers", {}).values()}
     if not states:
-        return "no connection yet"
+        return f"no connection yet: {last_error}" if last_error else "no connection yet"
     if "UP" not in states:
-        return f"no broker is up: {', '.join(sorted(states))}"
+        return f"no broker is up: {last_error or ', '.join(sorted(states))}"
     idempotence = statistics.get("eos", {}).get("idemp_state", "Assigned")
-    return None if idempotence == "Assigned" else f"no producer ID yet: {idempotence}"
+    return None if idempotence == "Assigned" else f"no producer ID yet: {last_error or idempotence}"
 
 
 class Retired:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pykafkaevt.cli.arguments import kafka_socket
+from pykafkaevt.cli.display import progress
 from pykafkaevt.sockets import KafkaSocket
 
 if TYPE_CHECKING:
@@ -174,19 +174,6 @@ def save(report: Report, output: Path) -> None:
         WRITERS[output.suffix](report, output)
     except OSError as error:
         raise click.ClickException(f"{output}: {error.strerror}") from error
-
-
-def progress(console: Console) -> Progress:
-    """Records of the run that goes on; nothing when the output is no terminal."""
-    return Progress(
-        TextColumn("{task.description:<20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def show(console: Console, report: Report) -> None:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from pykafkaevt.capture import read_capture
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
 from pykafkaevt.cli.call_order import CALL_ID, CallOrder, Row, renamed
-from pykafkaevt.cli.display import error_words, printable
+from pykafkaevt.cli.display import error_words, printable, progress
 from pykafkaevt.sip.message import SIP_EVENT, SIP_FIELDS, headers
 from pykafkaevt.sockets import KafkaSocket
 
@@ -200,19 +199,6 @@ def read_back(
                     left.pop(partition, None)
             bars.advance(task, len(records))
     return shown
-
-
-def progress(console: Console) -> Progress:
-    """Bars that vanish when they are done; nothing of them when the output is no terminal."""
-    return Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def report(console: Console, socket: KafkaSocket, sent: Sent) -> None:

@@ -1,6 +1,12 @@
-"""What the commands show: bytes of others on a terminal, error codes."""
+"""What the commands show: bytes of others on a terminal, error codes, bars."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 
 def printable(data: bytes | str) -> str:
@@ -19,3 +25,18 @@ def error_words(code: int) -> str:
     from pykafkaevt.kafka.library import error_name, error_text  # noqa: PLC0415
 
     return f"{error_text(code)} ({error_name(code)}, {code})"
+
+
+def progress(console: Console) -> Progress:
+    """Bars that vanish when they are done; nothing of them when the output is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    return Progress(
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

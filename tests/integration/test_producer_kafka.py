@@ -2,9 +2,12 @@
 
 import base64
 import json
+import time
+import zlib
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from pykafkaevt import EventTemplate, Producer
 
@@ -31,6 +34,34 @@ def test_emit_many_delivers_every_record_in_order_per_key(kafka, topic, consume,
     for row in rows:
         expected.setdefault(row[0].encode(), []).append(template.dumps(*row))
     assert by_key == expected
+
+
+def test_a_topic_that_grows_keeps_the_order_of_keys_before_and_after(kafka, topic, consume):
+    count, keys = 200_000, [b"%08d@192.0.2.1" % n for n in range(5000)]
+    admin = AdminClient({"bootstrap.servers": kafka})
+    sent = 0
+    with Producer(f"kafka:{kafka}/{topic}?g.topic.metadata.refresh.interval.ms=300") as producer:
+        while sent < count:
+            if sent == count // 2:
+                grown = admin.create_partitions([NewPartitions(topic, 6)])[topic]
+            chosen = [keys[n % len(keys)] for n in range(sent, sent + 1000)]
+            producer.publish_many([b"%d" % n for n in range(sent, sent + 999)], chosen[:999])
+            producer.publish(b"%d" % (sent + 999), chosen[999])
+            sent += 1000
+            if sent > count // 2 and sent % 10_000 == 0:
+                # the second half takes longer than it needs for the growth to be seen
+                time.sleep(0.3)
+        grown.result(30)
+        assert producer.flush(60) == 0
+    stored = {}
+    for message in consume(kafka, topic, count):
+        stored.setdefault(message.key(), {}).setdefault(message.partition(), []).append(int(message.value()))
+    assert len({partition for found in stored.values() for partition in found}) == 6
+    for key, found in stored.items():
+        before, after = zlib.crc32(key) % 4, zlib.crc32(key) % 6
+        assert set(found) <= {before, after}
+        numbers = found.get(before, []) + (found.get(after, []) if after != before else [])
+        assert numbers == list(range(keys.index(key), count, len(keys)))
 
 
 def test_opensips_bytes_arrive_as_they_are(kafka, topic, consume):

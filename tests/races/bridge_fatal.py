@@ -1,8 +1,9 @@
 """`python -m tests.races.bridge_fatal SECONDS RATE FATALS_PER_MINUTE`: the bridge while its client fails over and over.
 
 RATE events/s by UDP, TCP (requests) and HEP at once, some messages that are no events, dead letters on the events'
-client, and fatal errors; SIGTERM while all of it is under way. Prints the figures; ends with 1 and the reasons unless
-every event received was delivered once or failed with the fatal error.
+client, and fatal errors: for that long, and until all of them have happened. SIGTERM while records are under way, and
+one more fatal error while it drains. Prints the figures; ends with 1 and the reasons unless every event received was
+delivered once or failed with the fatal error.
 """
 
 import http.client
@@ -39,8 +40,11 @@ START_SECONDS = 30
 PUSHED_SECONDS = 1.0  # after which an error that hit no first request is pushed once more
 HEALTH_SECONDS = 0.25
 ANSWER_SECONDS = 2.0
-SENDER_SECONDS = 30  # that the sender may take beyond its time
-LAST_SECONDS, SLOW_MS = 0.3, 300  # of sending, while the broker answers so slowly
+SENDER_SECONDS = 30  # that the sender may take to end
+FATAL_SECONDS = 60  # that the fatal errors may take beyond their time
+SLOW_MS = 2000  # the broker's answer, at last: librdkafka has five requests under way, the other records wait
+WAITING_SECONDS, WAITING_LIMIT = 0.5, 60  # the records of so much time are in flight at last; what that may take
+LAST_ERRORS = 5  # one is fatal when a request of its partition is not the oldest under way
 DRAINING = '"message":"draining"'  # in the log
 TARGET_FIGURES = ("queued", "delivered", "failed", "dropped", "rejected", "in_flight")
 
@@ -100,6 +104,13 @@ class RunningBridge:
         except OSError:
             return 0
         return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
+
+    def wait_for_records(self, enough: Callable[[int], bool]) -> None:
+        """Until so many are in flight."""
+        deadline = time.monotonic() + WAITING_LIMIT
+        while not enough(sum(one["in_flight"] for one in self.snapshot()["targets"])):
+            assert time.monotonic() < deadline, self.snapshot()["targets"]
+            time.sleep(0.05)
 
     def end(self, meanwhile: Callable[[], None]) -> None:
         """SIGTERM, meanwhile() when it drains, and wait: AssertionError when it does not end."""
@@ -163,25 +174,31 @@ class Health:
 
 
 class Fatals:
-    """Makes fatal errors at a steady rate, in a thread. happened: those that the bridge's client had."""
+    """Makes `wanted` fatal errors at a steady rate, in a thread. happened: those that the bridge's client had."""
 
-    def __init__(self, broker: EmbeddedBroker, bridge: RunningBridge, per_minute: float) -> None:
+    def __init__(self, broker: EmbeddedBroker, bridge: RunningBridge, wanted: int, per_minute: float) -> None:
         self.broker = broker
         self.bridge = bridge
+        self.wanted = wanted
         self.wait = 60 / per_minute
         self.happened = 0
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
-    def push(self) -> None:
-        """An error for the next Produce request; it is fatal when that is the oldest under way."""
-        self.broker.push_errors("Produce", [OUT_OF_ORDER_SEQUENCE_NUMBER])
+    def push(self, count: int = 1) -> None:
+        """An error for the next Produce request; it is fatal when that is its partition's oldest under way."""
+        self.broker.push_errors("Produce", [OUT_OF_ORDER_SEQUENCE_NUMBER] * count)
+
+    def last(self) -> None:
+        """One more for the records that a slow broker makes wait."""
+        self.push(LAST_ERRORS)
+        self.broker.set_rtt_ms(1, 0)
 
     def run(self) -> None:
         """The thread."""
         due = time.monotonic() + self.wait / 2
-        while not self.over.wait(max(0.0, due - time.monotonic())):
+        while self.happened < self.wanted and not self.over.wait(max(0.0, due - time.monotonic())):
             due += self.wait
             before = self.count()
             while self.count() == before and not self.over.is_set():
@@ -195,10 +212,12 @@ class Fatals:
         """The fatal errors so far."""
         return self.bridge.lines("connected anew after a fatal error")
 
-    def stop(self) -> None:
-        """Make no more."""
+    def finish(self) -> None:
+        """Wait until all have happened, and make no more."""
+        self.thread.join(FATAL_SECONDS)
         self.over.set()
         self.thread.join()
+        self.broker.push_errors("Produce", [])
         self.happened = self.count()
 
 
@@ -226,30 +245,32 @@ class Run:
 
 
 def run(seconds: float, rate: float, per_minute: float, folder: Path) -> Run:
-    """Let it go on for so long."""
+    """Let it go on for so long, and until the fatal errors of that time have happened."""
     context = multiprocessing.get_context("spawn")
     with EmbeddedBroker(topics=TOPICS) as broker:
         bridge = RunningBridge(broker.bootstrap_servers, folder)
         try:
             stored = Stored(broker.bootstrap_servers, list(TOPICS))
             here, there = context.Pipe()
-            arguments = (bridge.udp, bridge.hep, bridge.tcp, rate, seconds, there)
+            arguments = (bridge.udp, bridge.hep, bridge.tcp, rate, there)
             sender = context.Process(target=flow.run, args=arguments, daemon=True)
             sender.start()
             received(here, START_SECONDS)
             health = Health(bridge.http)
-            fatals = Fatals(broker, bridge, per_minute)
+            fatals = Fatals(broker, bridge, round(seconds * per_minute / 60), per_minute)
             memory = []
             for _ in range(4):
-                time.sleep((seconds - LAST_SECONDS) / 4)
+                time.sleep(seconds / 4)
                 memory.append(bridge.memory())
-            fatals.stop()
-            # what was sent last is under way when the bridge drains, and then one more comes
+            fatals.finish()
+            # the newest instance has caught up; then more records wait than its requests under way hold
+            bridge.wait_for_records(lambda count: count < rate * WAITING_SECONDS / 2)
             broker.set_rtt_ms(1, SLOW_MS)
+            bridge.wait_for_records(lambda count: count > rate * WAITING_SECONDS)
+            here.send(None)
             sent = received(here, SENDER_SECONDS)
             health.stop()
-            bridge.end(fatals.push)
-            broker.set_rtt_ms(1, 0)
+            bridge.end(fatals.last)
             answers, wrong = received(here, flow.ENDING_SECONDS)
             sender.join()
             stored.finish()

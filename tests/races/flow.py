@@ -77,19 +77,19 @@ class Numbers:
         return message(letter, f"{letter}.{number}")
 
 
-def pace(rate: float, seconds: float, send: Callable[[int], None]) -> None:
-    """Call send(how many are due), so that `rate` a second are."""
+def pace(rate: float, over: threading.Event, send: Callable[[int], None]) -> None:
+    """Call send(how many are due) until it is over, so that `rate` a second are."""
     started = time.monotonic()
     done = 0
-    while (passed := time.monotonic() - started) < seconds:
-        due = int(passed * rate) - done
+    while not over.is_set():
+        due = int((time.monotonic() - started) * rate) - done
         done += due
         if due:
             send(min(due, int(LATE_SECONDS * rate) or 1))
         time.sleep(TURN_SECONDS)
 
 
-def send_datagrams(port: int, numbers: Numbers, rate: float, seconds: float) -> None:
+def send_datagrams(port: int, numbers: Numbers, rate: float, over: threading.Event) -> None:
     """The thread of UDP, or of HEP."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("127.0.0.1", port))
@@ -98,7 +98,7 @@ def send_datagrams(port: int, numbers: Numbers, rate: float, seconds: float) -> 
             for _ in range(count):
                 sender.send(numbers.next())
 
-        pace(rate, seconds, send)
+        pace(rate, over, send)
 
 
 def read_answers(peer: socket.socket, answers: Answers, wrong: list[str]) -> None:
@@ -121,18 +121,22 @@ def read_answers(peer: socket.socket, answers: Answers, wrong: list[str]) -> Non
         wrong.append(f"a connection failed: {error}")
 
 
-def send_requests(peers: list[socket.socket], numbers: Numbers, rate: float, seconds: float) -> None:
+def send_requests(peers: list[socket.socket], numbers: Numbers, rate: float, over: threading.Event) -> None:
     """The thread that sends over all connections; the bridge reads no more when too many answers wait."""
 
     def send(count: int) -> None:
         for number, peer in enumerate(peers):
             peer.sendall(b"".join(numbers.next() for _ in range(number, count, len(peers))))
 
-    pace(rate, seconds, send)
+    pace(rate, over, send)
 
 
-def run(udp: int, hep: int, tcp: int, rate: float, seconds: float, parent: Connection) -> None:
-    """The process: tells its parent that it begins, what it Sent, at the bridge's end the Answers and what is wrong."""
+def run(udp: int, hep: int, tcp: int, rate: float, parent: Connection) -> None:
+    """The process: sends until its parent says anything, or has ended.
+
+    Tells it that it begins, what it Sent, at the bridge's end the Answers and what is wrong.
+    """
+    over = threading.Event()
     numbers = {letter: Numbers(letter) for letter in SHARES}
     answers = [Answers() for _ in range(CONNECTIONS)]
     wrong: list[str] = []
@@ -142,16 +146,18 @@ def run(udp: int, hep: int, tcp: int, rate: float, seconds: float, parent: Conne
         for pair in zip(peers, answers, strict=True)
     ]
     senders = [
-        threading.Thread(target=send_datagrams, args=(udp, numbers["u"], rate * SHARES["u"], seconds)),
-        threading.Thread(target=send_datagrams, args=(hep, numbers["h"], rate * SHARES["h"], seconds)),
-        threading.Thread(target=send_requests, args=(peers, numbers["t"], rate * SHARES["t"], seconds), daemon=True),
+        threading.Thread(target=send_datagrams, args=(udp, numbers["u"], rate * SHARES["u"], over)),
+        threading.Thread(target=send_datagrams, args=(hep, numbers["h"], rate * SHARES["h"], over)),
+        threading.Thread(target=send_requests, args=(peers, numbers["t"], rate * SHARES["t"], over), daemon=True),
     ]
     parent.send(None)
     started = time.monotonic()
     for thread in readers + senders:
         thread.start()
+    parent.poll(None)
+    over.set()
     for thread in senders:
-        thread.join(seconds + ENDING_SECONDS)
+        thread.join(ENDING_SECONDS)
         if thread.is_alive():
             wrong.append("the bridge reads no requests any more")
     made = {letter: count for one in numbers.values() for letter, count in one.made.items()}

@@ -23,6 +23,7 @@ from tests.races.world import World
 
 EVENT = EventTemplate("E", ["n"])
 FLUSH_SECONDS = 15  # flush() at the end of a turn, when the broker is there again
+CLIENTS = 30  # of an interface at one time, if it can be helped
 SIDE_TOPICS = 4
 OPENING_SECONDS = 5  # in which a client that could not be opened anew tries again
 CHILD_RECORDS = 5
@@ -261,6 +262,11 @@ class OneInterface(Subject):
         return self.interface.close(timeout)
 
     def retire(self) -> None:
+        # a client that goes has its threads until its records are delivered: on a busy machine they would pile up
+        until = time.monotonic() + 1
+        while len(self.interface._pool.clients()) > CLIENTS and time.monotonic() < until:
+            time.sleep(0.01)
+            self.interface.stats()
         # another thread may have done it
         with suppress(EventError):
             self.interface.unsubscribe_event("E", self.socket)

@@ -202,6 +202,23 @@ def test_a_second_signal_ends_within_a_second_whatever_hangs(run, hang, name):
     assert [one for one in bridge.living if one.startswith(name)]
 
 
+def test_a_second_signal_fails_what_any_client_holds_those_of_a_reload_and_subscribers_too(run, caplog):
+    def hold(bridge):
+        for topic in ("old", "new"):
+            to = parse_socket(f"kafka:127.0.0.1:1/{topic}?g.client.id={topic}")
+            bridge.routing.reconfigure(BridgeConfig(inputs=bridge.config.inputs, to=to, drain=600))
+            bridge.routing.targets.all[0].producer.publish(b"1")
+        bridge.commands.event_subscribe("E", "kafka:127.0.0.1:1/t")
+        ((_, subscription),) = bridge.routing.interface.subscriptions()
+        subscription.producer.publish(b"1")
+
+    bridge, code, seconds = run(hold, signals=(0, 0.1))
+    assert (code, bridge.routing.interface.stats().failed) == (1, 1)
+    (ended,) = [one for one in caplog.records if one.message == "ended"]
+    assert (ended.failed, ended.in_flight, ended.lost) == (2, 0, 3)
+    assert seconds < 0.1 + 1
+
+
 def test_a_client_that_gives_up_its_records_makes_the_code_1(run, caplog):
     def lose(bridge):
         bridge.routing.close = lambda timeout: 3

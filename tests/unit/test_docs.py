@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "socket_text": LEAVES,
     "jsonrpc": LEAVES,
     "sip": LEAVES | {"jsonrpc"},
-    "kafka": LEAVES | {"jsonrpc", "references"},
+    "kafka": LEAVES | {"jsonrpc", "references", "diagnosis"},
     "bridge": LEAVES | {"jsonrpc", "sip", "kafka"},
     "event": LEAVES | {"jsonrpc", "sip", "kafka"},
     "connector": LEAVES | {"jsonrpc", "kafka"},
@@ -206,6 +206,7 @@ def test_imports_of_what_is_compiled_follow_the_arrows():
     assert [name for name in LEAVES - {"secrets"} if "pykafkaevt" in import_lines(PYTHON / f"{name}.py")] == []
     of_references = re.findall(r"pykafkaevt\.(\w+)", import_lines(PYTHON / "references.py"))
     assert set(of_references) <= LEAVES
+    assert re.findall(r"pykafkaevt\.(\w+)", import_lines(PYTHON / "diagnosis.py")) == ["references"]
 
 
 def import_lines(path):

@@ -1,7 +1,10 @@
-"""The gate's own test in C; make sanitize runs it under the thread sanitizer too."""
+"""What threads of the queueing core share: its tests in C; make sanitize runs them under the thread sanitizer too."""
 
 import subprocess
 
+import pytest
 
-def test_the_gate(compile_c):
-    subprocess.run([compile_c("gate")], check=True, timeout=60)
+
+@pytest.mark.parametrize("source", ["gate", "queue_room"])
+def test_what_threads_share(compile_c, source):
+    subprocess.run([compile_c(source)], check=True, timeout=60)

@@ -4,11 +4,10 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from pykafkaevt.bridge.access cimport Access, Rules
 from pykafkaevt.bridge.message cimport Format, Message, Space
-from pykafkaevt.bridge.names cimport pthread_mutex_t
 from pykafkaevt.bridge.routes cimport Routes, Table
 from pykafkaevt.bridge.tally cimport Tally
 from pykafkaevt.bridge.target cimport Attributes, Origin, Target
-from pykafkaevt.kafka.topic cimport counter
+from pykafkaevt.kafka.topic cimport counter, pthread_mutex_t
 from pykafkaevt.kafka.queueing cimport Waiting
 
 # What is looked at while a queue is full: whether to wait on, and what the kernel drops meanwhile.

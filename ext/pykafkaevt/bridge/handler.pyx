@@ -14,12 +14,13 @@ from pykafkaevt.bridge.message cimport (
     ABANDONED, KIND_HEP, KIND_JSON, KIND_PLAIN, NO_MEMORY, REJECTED, SETTLED, UNROUTED, blank_keys, parse,
     space_needed, space_release, space_reserve,
 )
-from pykafkaevt.bridge.names cimport (
-    NAME_SIZE, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
-)
+from pykafkaevt.bridge.names cimport NAME_SIZE
 from pykafkaevt.bridge.routes cimport route_of
 from pykafkaevt.bridge.target cimport HEADERS_DEAD_LETTER, queue_routed, queue_unwaited
-from pykafkaevt.kafka.topic cimport counter_add, counter_get, counter_set
+from pykafkaevt.kafka.topic cimport (
+    counter_add, counter_get, counter_set, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock,
+)
 from pykafkaevt.kafka.queueing cimport Outcome
 
 from pykafkaevt.jsonrpc.template import dumps

@@ -2,15 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from pykafkaevt.kafka.topic cimport counter
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t*, void*)
-    int pthread_mutex_lock(pthread_mutex_t*)
-    int pthread_mutex_unlock(pthread_mutex_t*)
-    int pthread_mutex_destroy(pthread_mutex_t*)
+from pykafkaevt.kafka.topic cimport counter, pthread_mutex_t
 
 cdef enum:
     NAMES = 192              # different names that are counted each for itself

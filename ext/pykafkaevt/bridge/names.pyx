@@ -6,7 +6,10 @@ cimport cython
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
-from pykafkaevt.kafka.topic cimport counter_add, counter_get, counter_set
+from pykafkaevt.kafka.topic cimport (
+    counter_add, counter_get, counter_set, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock,
+)
 
 
 cdef uint32_t fnv1a(const char* text, size_t size) noexcept nogil:

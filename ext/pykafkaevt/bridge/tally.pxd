@@ -2,8 +2,8 @@
 
 from pykafkaevt.bridge.datagrams cimport SOURCE_SIZE, msghdr
 from pykafkaevt.bridge.message cimport Message
-from pykafkaevt.bridge.names cimport NAME_SIZE, Names, pthread_mutex_t
-from pykafkaevt.kafka.topic cimport counter
+from pykafkaevt.bridge.names cimport NAME_SIZE, Names
+from pykafkaevt.kafka.topic cimport counter, pthread_mutex_t
 
 cdef enum:
     EXCERPT = 200            # bytes kept of an invalid message

@@ -7,8 +7,10 @@ from libc.string cimport memcpy
 
 from pykafkaevt.bridge.datagrams cimport datagrams_source, now_us
 from pykafkaevt.bridge.message cimport REASONS, reason_text, write_source
-from pykafkaevt.bridge.names cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
-from pykafkaevt.kafka.topic cimport counter_add, counter_get, counter_set
+from pykafkaevt.kafka.topic cimport (
+    counter_add, counter_get, counter_set, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock,
+)
 from pykafkaevt.sip.hep cimport hep_blank_keys
 
 cdef extern from "credentials.h" nogil:

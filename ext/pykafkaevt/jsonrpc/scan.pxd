@@ -18,18 +18,8 @@ cdef extern from "json_scan.h" nogil:
         JsonSlice time
 
     enum:
-        JSON_DEPTH
         JSON_KEYS_MAX
-        JSON_METHOD_MAX
         JSON_OK
-        JSON_EMPTY
-        JSON_SYNTAX
-        JSON_NOT_UTF8
-        JSON_NOT_OBJECT
-        JSON_TRAILING
-        JSON_TOO_DEEP
-        JSON_NO_METHOD
-        JSON_BAD_METHOD
         JSON_REASONS
 
     const char* const* json_reasons

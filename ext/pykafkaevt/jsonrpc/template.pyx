@@ -8,6 +8,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from pykafkaevt.jsonrpc.buffer cimport Buffer, acquire_buffer, buffer_reserve, release_buffer
+from pykafkaevt.jsonrpc.fast_method cimport PyMethodDef, fast_method, fast_method_add
 from pykafkaevt.jsonrpc.values cimport (
     checked_method, invalid_policy, write_bytes, write_head, write_notification, write_str, write_value,
 )
@@ -26,14 +27,6 @@ cdef extern from "event_fields.h":
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object)
     bint PyTuple_CheckExact(object)
-
-cdef extern from "fast_method.h":
-    ctypedef struct PyMethodDef:
-        pass
-    ctypedef PyObject* (*fast_method)(PyObject*, PyObject**, Py_ssize_t, PyObject*)
-    int fast_method_add(
-        object type, PyMethodDef* definition, const char* name, fast_method method, const char* doc
-    ) except -1
 
 cdef enum:
     PARAMS = 10              # bytes of ,"params":

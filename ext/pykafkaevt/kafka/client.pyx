@@ -36,7 +36,6 @@ cdef enum:
     NOTE_SECONDS = 10        # between two notes in the log
     SLICE_US = 100000        # a wait looks this often for Ctrl-C, and nobody is inside the gate for longer
     ENDING_US = 900000       # what close() may take beyond its timeout
-    RETRY_US = 1000000       # between two tries to open anew
     GIVE_UP = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING
 
 

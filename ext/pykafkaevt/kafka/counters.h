@@ -69,7 +69,8 @@ enum { ERROR_SLOTS = 768, ERROR_ZERO = 512 };
 
 typedef struct counters {
     /* callers' side, from many threads */
-    counter queued;   /* accepted by librdkafka */
+    counter queued;   /* accepted by librdkafka, in batches */
+    counter queued_singly; /* one at a time, under the GIL: no locked instruction */
     counter dropped;  /* the queue was full under on_full="drop" */
     counter rejected; /* by librdkafka, as too large */
     char apart[64];   /* the two sides do not share a cache line */

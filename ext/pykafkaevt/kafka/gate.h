@@ -4,8 +4,8 @@
  *  1. Nobody touches the librdkafka handle, its queue or a topic's handle but between gate_enter() and gate_leave(). The
  *     one exception is the keeper, the client's report thread (and who counts reports in its place while it is held up in
  *     a callback, under reports.lock): it alone opens and destroys an instance.
- *  2. No Python code runs inside: no object is made, no callback called, no signal handler. So a thread that asks for a
- *     shut is never inside itself, and nobody waits for users while being one.
+ *  2. No Python code runs inside: no object is made, no callback called, no signal handler. So whoever closes is
+ *     never inside, and nobody waits for users while being one.
  *  3. Whoever is inside comes out within 100 ms: what waits for longer (a full queue, a flush) does so outside, on
  *     `changed`, and enters again.
  *  4. The state becomes GATE_OPEN last, when every topic has its handle. It leaves it by a move, which exactly one
@@ -89,12 +89,6 @@ static inline int gate_empty(gate *g, int64_t us) {
         clock_gettime(CLOCK_MONOTONIC, &now);
         left = us - ((int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 - start);
     }
-}
-
-/* Moves, as gate_move(), and waits as gate_empty(); 1 when the state is `to` and nobody is inside. */
-static inline int gate_shut(gate *g, unsigned states, unsigned to, int64_t us) {
-    gate_move(g, states, to);
-    return gate_state(g) == to && gate_empty(g, us);
 }
 
 static inline void gate_destroy(gate *g) { event_count_destroy(&g->changed); }

@@ -1,37 +1,54 @@
 """librdkafka instances and the handles of their topics, made from properties."""
 
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint64_t
+from libc.stdio cimport snprintf
 
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
 from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_CONF_OK, RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS,
-    rd_kafka_conf_t, rd_kafka_t, rd_kafka_topic_conf_t, rd_kafka_topic_t, rdkafka_api,
+    rd_kafka_conf_t, rd_kafka_t, rd_kafka_topic_conf_t, rdkafka_api,
 )
+from pykafkaevt.kafka.partitions cimport set_partitioner
 from pykafkaevt.kafka.process cimport destroy_guarded, new_guarded, resolver
-from pykafkaevt.kafka.topic cimport Topic
+from pykafkaevt.kafka.topic cimport Handle, Topic
 
+from pykafkaevt.diagnosis import advice, joined
 from pykafkaevt.errors import ConfigError
 from pykafkaevt.references import all_resolved, without
 
-cdef extern from "partitioner.h" nogil:
-    void crc32_init()
-    uint32_t crc32_of(const unsigned char* data, size_t n)
-
-crc32_init()
-
 cdef const rdkafka_api* api = table()
 
+cdef str DEFAULT = "consistent_random"  # librdkafka's partitioner
 
-cdef int32_t consistent_random(
-    const rd_kafka_topic_t* topic, const void* key, size_t length, int32_t partitions, void* opaque, void* tag
+
+cdef int name_verdict(
+    rd_kafka_t* rk, const char* broker, int32_t broker_id, int* verdict, int depth, const char* certificate,
+    size_t certificate_size, char* reason, size_t size, void* opaque
 ) noexcept nogil:
-    """librdkafka's default partitioner: the key's CRC32, any partition for an empty key."""
-    if length == 0:
-        return api.msg_partitioner_random(topic, key, length, partitions, opaque, tag)
-    return <int32_t> (crc32_of(<const unsigned char*> key, length) % <uint32_t> partitions)
+    """Leaves OpenSSL's verdict on a certificate as it is: librdkafka logs the reason, which its own errors lack."""
+    if verdict[0] == 0:
+        return 1
+    snprintf(reason, size, b"X509_V_ERR %d", verdict[0])
+    return 0
 
 
-cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hidden) except NULL:
+cdef void take_settings(rd_kafka_conf_t* conf, Handle* handle) noexcept:
+    """What we act by ourselves. The limits of librdkafka's queue are ours to keep: it gets the largest there are."""
+    cdef uint64_t records = int(setting(conf, "queue.buffering.max.messages"))
+    handle.room.max_records = records if records else <uint64_t> -1
+    handle.room.max_bytes = int(setting(conf, "queue.buffering.max.kbytes")) * 1024
+    for name in (b"queue.buffering.max.messages", b"queue.buffering.max.kbytes"):
+        api.conf_set(conf, name, b"2147483647", NULL, 0)
+    handle.idempotent = setting(conf, "enable.idempotence") == b"true"
+
+
+cdef bytes setting(rd_kafka_conf_t* conf, const char* name):
+    cdef char text[32]
+    cdef size_t size = sizeof(text)
+    return text if api.conf_get(conf, name, text, &size) == RD_KAFKA_CONF_OK else b""
+
+
+cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hidden, Handle* handle) except NULL:
     cdef char reason[REASON_SIZE]
     cdef rd_kafka_conf_t* conf = api.conf_new()
     # the client.id shows in the broker's logs; librdkafka's own log lines come as events
@@ -41,7 +58,10 @@ cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hi
     ):
         if api.conf_set(conf, name.encode(), value.encode(), reason, sizeof(reason)) != RD_KAFKA_CONF_OK:
             api.conf_destroy(conf)
-            raise ConfigError("g." + name, without(hidden, text_of_error(reason)))
+            raise config_error("g." + name, hidden, reason)
+    take_settings(conf, handle)
+    # a librdkafka without TLS has nothing to verify
+    api.conf_set_ssl_cert_verify_cb(conf, name_verdict)
     api.conf_set_resolve_cb(conf, resolver())
     api.conf_set_events(
         conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS
@@ -49,13 +69,19 @@ cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hi
     return conf
 
 
-cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* topics) except NULL:
+cdef object config_error(str property, list hidden, const char* reason):
+    text = text_of_error(reason)
+    return ConfigError(property, joined(without(hidden, text), advice(text)))
+
+
+cdef int open_handle(str bootstrap_servers, tuple properties, Handle* handle) except -1:
     cdef char reason[REASON_SIZE]
-    cdef Topic* topic = topics
+    cdef Topic* topic = handle.topics
     cdef Py_ssize_t wrong
-    # for every instance again: a secret in a file may have changed, and is not kept
+    # for every instance again: a secret in a file may have changed
     found, hidden = all_resolved("g.", properties)
-    cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden)
+    (<object> handle.owner).diagnosis.hidden = hidden
+    cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden, handle)
     cdef rd_kafka_t* rk
     with nogil:
         rk = new_guarded(conf, reason, sizeof(reason))
@@ -64,16 +90,19 @@ cdef rd_kafka_t* new_instance(str bootstrap_servers, tuple properties, Topic* to
         # properties that are wrong together: librdkafka's reason names one of them or none
         text = text_of_error(reason)
         named = [name for name, _ in properties if name in text]
-        raise ConfigError("g." + (named[0] if named else "*"), without(hidden, text))
+        raise config_error("g." + (named[0] if named else "*"), hidden, reason)
     while topic != NULL:
         wrong = (<TopicSpec> topic.spec).open(rk, topic, reason)
         if wrong:
             with nogil:
-                close_topics(topics)
+                close_topics(handle.topics)
                 destroy_guarded(rk)
             (<TopicSpec> topic.spec).check(wrong, reason)
         topic = topic.next
-    return rk
+    handle.rk = rk
+    handle.queue = api.queue_get_main(rk)
+    api.set_log_queue(rk, NULL)
+    return 0
 
 
 cdef void close_topics(Topic* topics) noexcept nogil:
@@ -95,7 +124,7 @@ cdef class TopicSpec:
         self.name = name.encode()
         found, self.hidden = all_resolved("t.", properties)
         self.properties = [(property.encode(), value.encode()) for property, value in found]
-        self.partitioned = "partitioner" in dict(properties) or "partitioner" in dict(global_properties)
+        self.partitioner = dict(found).get("partitioner") or dict(global_properties).get("partitioner", DEFAULT)
 
     cdef Py_ssize_t open(self, rd_kafka_t* rk, Topic* topic, char* reason) except? -2:
         cdef Py_ssize_t i
@@ -105,8 +134,7 @@ cdef class TopicSpec:
                 api.topic_conf_destroy(conf)
                 return i + 1
         api.topic_conf_set_opaque(conf, topic)
-        if not self.partitioned:
-            api.topic_conf_set_partitioner_cb(conf, consistent_random)
+        set_partitioner(conf, topic, self.partitioner)
         # takes over conf, also when it fails
         topic.handle = api.topic_new(rk, self.name, conf)
         return 0 if topic.handle != NULL else -1
@@ -117,7 +145,4 @@ cdef class TopicSpec:
             return 0
         if wrong < 0:
             raise delivery_error(api.last_error(), f"topic {self.name.decode()}")
-        raise ConfigError(
-            "t." + self.properties[wrong - 1][0].decode(),
-            without(self.hidden, text_of_error(reason)),
-        )
+        raise config_error("t." + self.properties[wrong - 1][0].decode(), self.hidden, reason)

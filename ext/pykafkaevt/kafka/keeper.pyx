@@ -10,17 +10,19 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from pykafkaevt.kafka.instance cimport close_topics, new_instance
+from pykafkaevt.kafka.instance cimport close_topics, open_handle
 from pykafkaevt.kafka.library cimport table
 from pykafkaevt.kafka.librdkafka cimport rd_kafka_queue_t, rd_kafka_t, rdkafka_api
 from pykafkaevt.kafka.process cimport destroy_guarded
-from pykafkaevt.kafka.reports cimport hand_over, pthread_mutex_destroy, pthread_mutex_init, serve
+from pykafkaevt.kafka.reports cimport hand_over, serve
 from pykafkaevt.kafka.topic cimport (
-    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, counter_get, counter_set,
-    counters, event_count_sequence, event_count_signal, event_count_wait, gate_destroy, gate_empty, gate_enter,
-    gate_init, gate_leave, gate_move, gate_state, monotonic_us, this_thread,
+    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, all_delivered, counter_get,
+    counter_set, counters, event_count_sequence, event_count_signal, event_count_wait, gate_destroy, gate_empty,
+    gate_enter, gate_init, gate_leave, gate_move, gate_state, monotonic_us, pthread_mutex_destroy, pthread_mutex_init,
+    queue_room, this_thread,
 )
 
+from pykafkaevt.diagnosis import Diagnosis
 from pykafkaevt.kafka import process
 from pykafkaevt.errors import Error
 from pykafkaevt.log_rate import LogRate
@@ -31,6 +33,7 @@ logger = logging.getLogger("pykafkaevt")
 cdef enum:
     LOG_BURST = 10           # lines of a client at once, and
     LOG_SECONDS = 10         # the time after which it may log one more
+    WARMINGS = 10            # times that metadata are asked for at most, for the producer ID's sake
     SLICE_US = 100000        # between two looks at a gate that users leave
     RETRY_US = 1000000       # between two tries to open anew
     PAUSE_US = 20000         # before opening anew what has failed soon, the first time
@@ -94,6 +97,7 @@ cdef class Keeper:
         self.bootstrap_servers = bootstrap_servers
         self.properties = properties
         self.name = name
+        self.diagnosis = Diagnosis(properties)
         self.open_instance()
         gate_move(&self.handle.gate, GATE_IN(GATE_CLOSED), GATE_OPENING)
         try:
@@ -120,10 +124,9 @@ cdef class Keeper:
 
     cdef int open_instance(self) except -1:
         """Make the instance and the topics' handles, while the gate lets nobody in."""
-        self.handle.rk = new_instance(self.bootstrap_servers, self.properties, self.handle.topics)
-        self.handle.queue = api.queue_get_main(self.handle.rk)
-        api.set_log_queue(self.handle.rk, NULL)
+        open_handle(self.bootstrap_servers, self.properties, &self.handle)
         self.reports.fatal_code = 0
+        self.reports.warming = WARMINGS if self.handle.idempotent else 0
         self.opened_us = monotonic_us()
         return 0
 
@@ -252,9 +255,12 @@ cdef class Keeper:
         counter_set(&self.handle.keeper, 0)
         counter_set(&self.handle.broken, 0)
         counter_set(&self.gone, 1)
+        memset(&self.handle.room, 0, sizeof(queue_room))
         while topic != NULL:
             topic.handle = NULL
             memset(&topic.counts, 0, sizeof(counters))
+            counter_set(&topic.refused, 0)
+            counter_set(&topic.told, 0)
             counter_set(&topic.unpaced_at, <uint64_t> -1)
             counter_set(&topic.stalled_at, <uint64_t> -1)
             topic = topic.next
@@ -286,6 +292,11 @@ cdef class Keeper:
     def statistics_text(self) -> bytes | None:
         """librdkafka's newest statistics as JSON text, None before the first (statistics.interval.ms)."""
         return self.statistics
+
+    @property
+    def trouble(self):
+        """The Trouble that was met last, None when records were delivered since."""
+        return self.diagnosis.newest(all_delivered(&self.handle))
 
     @property
     def ended(self) -> bool:

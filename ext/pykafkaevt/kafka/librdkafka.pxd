@@ -10,6 +10,7 @@ cdef extern from "librdkafka_loader.h" nogil:
     ctypedef struct rd_kafka_queue_t
     ctypedef struct rd_kafka_event_t
     ctypedef struct rd_kafka_error_t
+    ctypedef struct rd_kafka_metadata_t
     ctypedef struct rd_kafka_mock_cluster_t
     ctypedef int rd_kafka_resp_err_t
 
@@ -37,6 +38,8 @@ cdef extern from "librdkafka_loader.h" nogil:
         RD_KAFKA_RESP_ERR__PURGE_QUEUE
         RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
         RD_KAFKA_RESP_ERR__FATAL
+        RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+        RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
         RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
         RD_KAFKA_RESP_ERR_NO_ERROR
 
@@ -75,6 +78,9 @@ cdef extern from "librdkafka_loader.h" nogil:
 
     ctypedef int32_t (*rd_kafka_partitioner)(
         const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *) noexcept nogil
+
+    ctypedef int (*rd_kafka_verifier)(
+        rd_kafka_t *, const char *, int32_t, int *, int, const char *, size_t, char *, size_t, void *) noexcept nogil
 
     ctypedef struct addrinfo "struct addrinfo":
         pass

@@ -16,6 +16,7 @@ typedef struct rd_kafka_topic_conf_s rd_kafka_topic_conf_t;
 typedef struct rd_kafka_queue_s rd_kafka_queue_t;
 typedef struct rd_kafka_op_s rd_kafka_event_t;
 typedef struct rd_kafka_error_s rd_kafka_error_t;
+typedef struct rd_kafka_metadata rd_kafka_metadata_t;
 typedef struct rd_kafka_mock_cluster_s rd_kafka_mock_cluster_t;
 typedef int rd_kafka_resp_err_t;
 
@@ -39,6 +40,8 @@ enum {
     RD_KAFKA_VTYPE_MSGFLAGS = 7,
     RD_KAFKA_VTYPE_TIMESTAMP = 8,
     RD_KAFKA_VTYPE_HEADER = 9,
+    RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION = -190,
+    RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC = -188,
     RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN = -187,
     RD_KAFKA_RESP_ERR__QUEUE_FULL = -184,
     RD_KAFKA_RESP_ERR__PURGE_QUEUE = -152,
@@ -82,6 +85,9 @@ typedef struct rd_kafka_vu_s {
 
 typedef int32_t (*rd_kafka_partitioner)(const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *);
 
+typedef int (*rd_kafka_verifier)(
+    rd_kafka_t *, const char *, int32_t, int *, int, const char *, size_t, char *, size_t, void *);
+
 struct addrinfo;
 typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrinfo *, struct addrinfo **, void *);
 
@@ -98,7 +104,9 @@ typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrin
     F(rd_kafka_conf_t *, conf_new, (void)) \
     F(void, conf_destroy, (rd_kafka_conf_t *)) \
     F(int, conf_set, (rd_kafka_conf_t *, const char *, const char *, char *, size_t)) \
+    F(int, conf_get, (const rd_kafka_conf_t *, const char *, char *, size_t *)) \
     F(void, conf_set_resolve_cb, (rd_kafka_conf_t *, rd_kafka_resolver)) \
+    F(int, conf_set_ssl_cert_verify_cb, (rd_kafka_conf_t *, rd_kafka_verifier)) \
     F(void, conf_set_events, (rd_kafka_conf_t *, int)) \
     F(rd_kafka_topic_conf_t *, default_topic_conf_dup, (rd_kafka_t *)) \
     F(void, topic_conf_destroy, (rd_kafka_topic_conf_t *)) \
@@ -115,6 +123,8 @@ typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrin
     F(int, produce_batch, (rd_kafka_topic_t *, int32_t, int, rd_kafka_message_t *, int)) \
     F(rd_kafka_error_t *, produceva, (rd_kafka_t *, const rd_kafka_vu_t *, size_t)) \
     F(int64_t, message_latency, (const rd_kafka_message_t *)) \
+    F(rd_kafka_resp_err_t, metadata, (rd_kafka_t *, int, rd_kafka_topic_t *, const rd_kafka_metadata_t **, int)) \
+    F(void, metadata_destroy, (const rd_kafka_metadata_t *)) \
     F(rd_kafka_resp_err_t, flush, (rd_kafka_t *, int)) \
     F(rd_kafka_resp_err_t, purge, (rd_kafka_t *, int)) \
     F(rd_kafka_resp_err_t, fatal_error, (rd_kafka_t *, char *, size_t)) \

@@ -23,12 +23,13 @@ cdef class MockCluster:
     cdef rd_kafka_t* rk                       # owned: the mock cluster lives in a client instance
     cdef rd_kafka_mock_cluster_t* cluster     # owned
     cdef pid_t owner                          # the process whose threads the brokers are
-    cdef readonly str bootstrap_servers
+    cdef readonly str bootstrap_servers       # host:port of each, joined by commas
 
     def __init__(self, int brokers):
         cdef char reason[512]
         if brokers < 1:
             raise ValueError(f"a cluster needs 1 broker or more, not {brokers}")
+        self.shut()
         cdef rd_kafka_conf_t* conf = api.conf_new()
         # the instance only carries the cluster and connects nowhere: its warning about that is of no use
         api.conf_set(conf, "log_level", "2", reason, sizeof(reason))
@@ -57,7 +58,7 @@ cdef class MockCluster:
                 self.rk = NULL
 
     def close(self) -> None:
-        """End the brokers."""
+        """End the brokers; records that are only here are gone."""
         self.shut()
 
     cdef int check(self, rd_kafka_resp_err_t err, str doing) except -1:
@@ -70,28 +71,28 @@ cdef class MockCluster:
             raise Closed("the embedded broker is closed, or another process's")
         return 0
 
-    def create_topic(self, str name, int partitions, int replication) -> None:
-        """Make a topic; DeliveryError when it exists."""
+    def create_topic(self, str topic, int partitions=4, int replication=1) -> None:
+        """Make a topic. Raises DeliveryError when librdkafka refuses it."""
         self.open()
-        self.check(api.mock_topic_create(self.cluster, name.encode(), partitions, replication), f"topic {name}")
+        self.check(api.mock_topic_create(self.cluster, topic.encode(), partitions, replication), f"topic {topic}")
 
     def set_down(self, int32_t broker_id) -> None:
-        """Close a broker's connections and refuse new ones; broker IDs start at 1."""
+        """Close the broker's connections and refuse new ones; broker IDs start at 1."""
         self.open()
         self.check(api.mock_broker_set_down(self.cluster, broker_id), f"broker {broker_id}")
 
     def set_up(self, int32_t broker_id) -> None:
-        """Let a broker take connections again."""
+        """Let the broker take connections again."""
         self.open()
         self.check(api.mock_broker_set_up(self.cluster, broker_id), f"broker {broker_id}")
 
     def set_rtt_ms(self, int32_t broker_id, int ms) -> None:
-        """Delay a broker's answers by `ms`."""
+        """Delay the broker's answers by `ms` milliseconds."""
         self.open()
         self.check(api.mock_broker_set_rtt(self.cluster, broker_id, ms), f"broker {broker_id}")
 
     def push_errors(self, int16_t api_key, codes) -> None:
-        """The next requests with this API key are answered with these error codes, in order; [] clears them."""
+        """The next requests with this Kafka API key are answered with these error codes, in order; [] clears them."""
         cdef list listed = [int(code) for code in codes]
         cdef size_t i, n = len(listed)
         cdef rd_kafka_resp_err_t* errors

@@ -1,5 +1,6 @@
-/* librdkafka's default partitioner, consistent_random, with a faster CRC32: four table look-ups for four bytes, where
- * zlib's goes byte by byte through a key as short as a Call-ID. The partition of a key is the same. */
+/* The partition of a key, by the two rules whose result librdkafka's batches can be sorted by: consistent_random, its
+ * default, and murmur2_random, which is the Java client's. CRC32 takes four table look-ups for four bytes, where zlib's
+ * goes byte by byte through a key as short as a Call-ID. */
 #ifndef PYKAFKAEVT_PARTITIONER_H
 #define PYKAFKAEVT_PARTITIONER_H
 
@@ -32,6 +33,38 @@ static inline uint32_t crc32_of(const unsigned char *data, size_t n) {
     for (; n; data++, n--)
         crc = crc32_table[0][(crc ^ *data) & 0xff] ^ (crc >> 8);
     return ~crc;
+}
+
+/* Kafka's: org.apache.kafka.common.utils.Utils.murmur2(). */
+static inline uint32_t murmur2_of(const unsigned char *data, size_t n) {
+    const uint32_t m = 0x5bd1e995;
+    uint32_t h = 0x9747b28cu ^ (uint32_t)n;
+    for (; n >= 4; data += 4, n -= 4) {
+        uint32_t k = data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
+        k *= m;
+        k ^= k >> 24;
+        h = h * m ^ k * m;
+    }
+    if (n > 2)
+        h ^= (uint32_t)data[2] << 16;
+    if (n > 1)
+        h ^= (uint32_t)data[1] << 8;
+    if (n > 0)
+        h = (h ^ data[0]) * m;
+    h = (h ^ h >> 13) * m;
+    return h ^ h >> 15;
+}
+
+/* Rules for a key's partition. */
+enum { RULE_OTHER, RULE_CONSISTENT_RANDOM, RULE_MURMUR2_RANDOM };
+
+/* A key's partition of so many; -1: any. */
+static inline int32_t partition_of(int rule, const unsigned char *key, size_t n, int32_t partitions) {
+    if (rule == RULE_CONSISTENT_RANDOM && n)
+        return (int32_t)(crc32_of(key, n) % (uint32_t)partitions);
+    if (rule == RULE_MURMUR2_RANDOM && key)
+        return (int32_t)((murmur2_of(key, n) & 0x7fffffff) % (uint32_t)partitions);
+    return -1;
 }
 
 #endif

@@ -15,6 +15,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.string cimport memset
 
 from pykafkaevt.jsonrpc.buffer cimport Buffer, acquire_buffer, release_buffer
+from pykafkaevt.jsonrpc.fast_method cimport PyMethodDef, fast_method, fast_method_add
 from pykafkaevt.jsonrpc.template cimport EventTemplate
 from pykafkaevt.jsonrpc.values cimport invalid_policy
 from pykafkaevt.kafka.additions cimport Additions, add
@@ -29,25 +30,20 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.queueing cimport (
     ENDED_FULL, FULL_BLOCK, FULL_BLOCK_ONCE, FULL_DROP, FULL_RAISE, Outcome, Waiting, pace, queue,
 )
+from pykafkaevt.kafka.reports cimport explanation
 from pykafkaevt.kafka.topic cimport (
-    ERROR_SLOTS, ERROR_ZERO, GATE_IN, GATE_OPEN, Handle, Topic, counter_add_shared, counter_get, gate_enter, gate_leave,
-    histogram_quantile, in_flight, monotonic_us, report_function,
+    ERROR_SLOTS, ERROR_ZERO, GATE_IN, GATE_OPEN, Handle, Topic, all_queued, counter_add, counter_get, gate_enter,
+    gate_leave, histogram_quantile, in_flight, monotonic_us, queue_room_bytes, queue_room_records,
+    queue_room_take_single, report_function,
 )
 
+from pykafkaevt.diagnosis import REFUSALS
 from pykafkaevt.errors import Error, QueueFull
 
 cdef extern from "Python.h":
     PyObject* PyTuple_GET_ITEM(PyObject*, Py_ssize_t)
     Py_ssize_t PyTuple_GET_SIZE(PyObject*)
     PyObject* Py_None
-
-cdef extern from "fast_method.h":
-    ctypedef struct PyMethodDef:
-        pass
-    ctypedef PyObject* (*fast_method)(PyObject*, PyObject**, Py_ssize_t, PyObject*)
-    int fast_method_add(
-        object type, PyMethodDef* definition, const char* name, fast_method method, const char* doc
-    ) except -1
 
 cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
@@ -141,15 +137,21 @@ cdef class Producer:
     cdef bint queue_one(self, void* value, size_t length, const void* key, size_t key_length, PyObject* tag) except -1:
         cdef rd_kafka_message_t message
         cdef bint queued, waited
-        if gate_enter(&self.topic.client.gate, GATE_IN(GATE_OPEN)):
+        cdef Handle* handle = self.topic.client
+        if (
+            queue_room_records(&handle.room) and queue_room_bytes(&handle.room) >= length
+            and gate_enter(&handle.gate, GATE_IN(GATE_OPEN))
+        ):
             Py_XINCREF(untagged(tag))
             # short and never blocking: not worth releasing the GIL
             queued = api.produce(
                 self.topic.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, length, key, key_length, tag
             ) == 0
             if queued:
-                counter_add_shared(&self.topic.counts.queued, 1)
-            gate_leave(&self.topic.client.gate)
+                # before the gate is left: who closes it counts what is in flight
+                counter_add(&self.topic.counts.queued_singly, 1)
+                queue_room_take_single(&handle.room, length)
+            gate_leave(&handle.gate)
             if queued:
                 if in_flight(self.topic) > self.topic.pace_from:
                     with nogil:
@@ -167,7 +169,7 @@ cdef class Producer:
         memset(&progress, 0, sizeof(progress))
         self.queue_batch(message, 1, additions, SINGLE, &progress)
         if progress.rejected:
-            raise delivery_error(progress.first_error, "the record was not queued")
+            raise delivery_error(progress.first_error, "the record was not queued", explanation(self.topic))
         return progress.queued == 1
 
     def publish(
@@ -286,9 +288,8 @@ cdef class Producer:
 
     cdef int name_rejected(self, Progress* progress) except -1:
         """A batch call goes on without the records librdkafka rejects: here they are named."""
-        error = delivery_error(
-            progress.first_error, f"record {progress.first_rejected} of the call (the first of {progress.rejected})"
-        )
+        what = f"record {progress.first_rejected} of the call (the first of {progress.rejected})"
+        error = delivery_error(progress.first_error, what, explanation(self.topic))
         logger.warning("%s: not queued: %s", self.name, error)
         if self.on_error is not None:
             self.on_error(error)
@@ -339,6 +340,19 @@ cdef class Producer:
         """Records that have no report yet."""
         return in_flight(self.opened())
 
+    @property
+    def refusal(self) -> str | None:
+        """Why the cluster takes no record of the topic and what to do; None when it took the newest, or takes others."""
+        cdef int code = <int> counter_get(&self.opened().refused)
+        if code not in REFUSALS:
+            return None
+        return delivery_error(code, "", explanation(self.topic)).reason
+
+    @property
+    def last_error(self) -> str | None:
+        """Why records are not delivered, as far as it is known, and what to do; None once records were delivered."""
+        return self.refusal or (self.client.trouble and self.client.trouble.text)
+
     def _counts(self) -> dict:
         """The counters of stats() by name."""
         cdef Topic* topic = self.opened()
@@ -347,7 +361,7 @@ cdef class Producer:
             "delivered": counter_get(&topic.counts.delivered),
             "failed": counter_get(&topic.counts.failed),
         }
-        queued = counter_get(&topic.counts.queued)
+        queued = all_queued(topic)
         quantiles = {
             f"latency_{name}_us": histogram_quantile(&topic.counts.latency, quantile)
             for name, quantile in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))

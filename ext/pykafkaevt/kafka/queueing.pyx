@@ -9,10 +9,11 @@ from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_VTYPE_KEY, RD_KAFKA_VTYPE_MSGFLAGS, RD_KAFKA_VTYPE_OPAQUE, RD_KAFKA_VTYPE_RKT,
     RD_KAFKA_VTYPE_VALUE, rd_kafka_error_t, rd_kafka_message_t, rd_kafka_vu_t, rdkafka_api,
 )
+from pykafkaevt.kafka.partitions cimport produce_batch
 from pykafkaevt.kafka.topic cimport (
     GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, counter_add_shared, counter_get, counter_set,
     counters_error, event_count_sequence, event_count_wait, gate_enter, gate_leave, gate_move, gate_state, in_flight,
-    monotonic_us, this_thread,
+    monotonic_us, queue_room, queue_room_bytes, queue_room_give_back, queue_room_records, queue_room_take, this_thread,
 )
 
 cdef const rdkafka_api* api = table()
@@ -28,21 +29,28 @@ cdef void queue(
     Topic* topic, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, Waiting* waiting, Outcome* outcome
 ) noexcept nogil:
     cdef uint64_t seen
+    cdef Py_ssize_t start, end, i
     memset(outcome, 0, sizeof(Outcome))
     while True:
         outcome.ending = enter(topic, waiting)
         if outcome.ending != ENDED_DONE:
             return
         seen = event_count_sequence(&topic.client.gate.changed)
-        submit(topic, messages, n, extras, outcome)
+        start = outcome.handled
+        end = submit(topic, messages, n, extras, outcome)
         gate_leave(&topic.client.gate)
+        if outcome.handled < end and not submit_rest(topic, messages, end, extras, waiting, outcome):
+            return
         if outcome.handled == n:
             if in_flight(topic) > topic.pace_from and pace(topic) and interrupted(waiting):
                 outcome.ending = ENDED_INTERRUPTED
             return
-        if messages[outcome.handled].err != RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        if end > start:
+            # a fatal error, or no room for more; what was rejected took none
             continue
         if drops(topic, waiting, seen):
+            for i in range(outcome.handled, n):
+                messages[i].err = RD_KAFKA_RESP_ERR__QUEUE_FULL
             outcome.dropped = n - outcome.handled
             outcome.handled = n
             counter_add_shared(&topic.counts.dropped, outcome.dropped)
@@ -82,37 +90,107 @@ cdef bint interrupted(Waiting* waiting) noexcept nogil:
     return waiting.interrupted != NULL and waiting.interrupted(waiting.context)
 
 
-cdef void submit(
+cdef Py_ssize_t submit(
     Topic* topic, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, Outcome* outcome
 ) noexcept nogil:
-    """One try with what has no outcome yet, inside the gate. Ends before a message that is to be tried again."""
-    cdef Handle* handle = topic.client
-    cdef Py_ssize_t i = outcome.handled, queued = 0
-    cdef int err
+    """One try with what has no outcome yet and finds room, inside the gate; where that ends.
+
+    After a fatal error some messages before the end have an outcome, and those with __FATAL are to be tried again.
+    """
+    cdef Py_ssize_t start = outcome.handled, i
+    cdef Py_ssize_t end = start + take_room(&topic.client.room, messages + start, n - start)
     if extras == NULL:
-        api.produce_batch(topic.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, messages + i, <int> (n - i))
-    while i < n:
-        if extras != NULL:
+        produce_batch(topic, messages + start, end - start)
+    else:
+        for i in range(start, end):
             messages[i].err = produce(topic, &messages[i], i, extras)
+    account(topic, messages, end, outcome)
+    return end
+
+
+cdef Py_ssize_t take_room(queue_room* room, rd_kafka_message_t* messages, Py_ssize_t n) noexcept nogil:
+    """How many of the messages the queue has room for."""
+    cdef uint64_t left = queue_room_bytes(room), size = 0
+    cdef Py_ssize_t i
+    n = <Py_ssize_t> min(<uint64_t> n, queue_room_records(room))
+    for i in range(n):
+        if size + length(&messages[i]) > left:
+            n = i
+            break
+        size += length(&messages[i])
+    queue_room_take(room, n, size)
+    return n
+
+
+cdef inline size_t length(const rd_kafka_message_t* message) noexcept nogil:
+    return message.len if message.payload != NULL else 0
+
+
+cdef void account(Topic* topic, rd_kafka_message_t* messages, Py_ssize_t end, Outcome* outcome) noexcept nogil:
+    """Count what was tried, inside the gate: who closes it counts what is in flight."""
+    cdef Handle* handle = topic.client
+    cdef Py_ssize_t i, queued = 0, refused = 0, handled = end
+    cdef uint64_t size = 0
+    cdef int err
+    for i in range(outcome.handled, end):
         err = messages[i].err
         if err == RD_KAFKA_RESP_ERR_NO_ERROR:
             queued += 1
-        elif err == RD_KAFKA_RESP_ERR__QUEUE_FULL:
-            break
-        elif err == RD_KAFKA_RESP_ERR__FATAL:
-            # librdkafka says so before the report thread has heard of it
-            if gate_move(&handle.gate, GATE_IN(GATE_OPEN), GATE_FATAL):
-                api.queue_yield(handle.queue)
-            break
+            continue
+        refused += 1
+        size += length(&messages[i])
+        if err == RD_KAFKA_RESP_ERR__FATAL:
+            handled = min(handled, i)
         else:
-            outcome.rejected += 1
-            counter_add_shared(&topic.counts.rejected, 1)
-            counters_error(&topic.counts, err)
-        i += 1
-    outcome.handled = i
+            reject(topic, err, outcome)
+    outcome.handled = handled
     outcome.queued += queued
-    # before the gate is left: who closes it counts what is in flight
     counter_add_shared(&topic.counts.queued, queued)
+    if refused:
+        queue_room_give_back(&handle.room, refused, size)
+    # librdkafka says so before the report thread has heard of it
+    if handled < end and gate_move(&handle.gate, GATE_IN(GATE_OPEN), GATE_FATAL):
+        api.queue_yield(handle.queue)
+
+
+cdef void reject(Topic* topic, int err, Outcome* outcome) noexcept nogil:
+    outcome.rejected += 1
+    counter_add_shared(&topic.counts.rejected, 1)
+    counters_error(&topic.counts, err)
+
+
+cdef bint submit_rest(
+    Topic* topic, rd_kafka_message_t* messages, Py_ssize_t end, Extras* extras, Waiting* waiting, Outcome* outcome
+) noexcept nogil:
+    """Try those that a fatal error left out in the midst of a batch, one after another; False when that ended early.
+
+    The call's outcome is then still one place: what was left out before the last message that was queued is rejected.
+    """
+    cdef Py_ssize_t i = outcome.handled, last = end
+    while last > i and messages[last - 1].err == RD_KAFKA_RESP_ERR__FATAL:
+        last -= 1
+    # without any queued behind it, the batch goes on from here as a whole
+    while i < last:
+        if messages[i].err == RD_KAFKA_RESP_ERR__FATAL:
+            outcome.ending = enter(topic, waiting)
+            if outcome.ending != ENDED_DONE:
+                break
+            outcome.handled = i
+            queue_room_take(&topic.client.room, 1, length(&messages[i]))
+            if extras == NULL:
+                api.produce_batch(topic.handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, &messages[i], 1)
+            else:
+                messages[i].err = produce(topic, &messages[i], i, extras)
+            account(topic, messages, i + 1, outcome)
+            gate_leave(&topic.client.gate)
+            i = outcome.handled
+        else:
+            i += 1
+    for i in range(i, last):
+        if messages[i].err == RD_KAFKA_RESP_ERR__FATAL:
+            reject(topic, RD_KAFKA_RESP_ERR__FATAL, outcome)
+    outcome.handled = last
+    return outcome.ending == ENDED_DONE
 
 
 cdef int produce(Topic* topic, rd_kafka_message_t* message, Py_ssize_t index, Extras* extras) noexcept nogil:

@@ -29,7 +29,6 @@ cdef extern from "gate.h" nogil:
     void gate_leave(gate* g)
     bint gate_move(gate* g, unsigned states, unsigned to)
     bint gate_empty(gate* g, int64_t us)
-    bint gate_shut(gate* g, unsigned states, unsigned to, int64_t us)
     void gate_destroy(gate* g)
 
 cdef extern from "counters.h" nogil:
@@ -38,6 +37,7 @@ cdef extern from "counters.h" nogil:
         counter largest
     ctypedef struct counters:
         counter queued
+        counter queued_singly
         counter dropped
         counter rejected
         counter delivered
@@ -58,7 +58,24 @@ cdef extern from "counters.h" nogil:
     uint64_t histogram_quantile(histogram* h, double quantile)
     int64_t monotonic_us()
 
+cdef extern from "queue_room.h" nogil:
+    ctypedef struct queue_room:
+        uint64_t max_records
+        uint64_t max_bytes
+    uint64_t queue_room_records(queue_room* r)
+    uint64_t queue_room_bytes(queue_room* r)
+    void queue_room_take(queue_room* r, uint64_t records, uint64_t bytes)
+    void queue_room_give_back(queue_room* r, uint64_t records, uint64_t bytes)
+    void queue_room_take_single(queue_room* r, uint64_t bytes)
+    void queue_room_release(queue_room* r, uint64_t records, uint64_t bytes)
+
 cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t*, void*)
+    int pthread_mutex_lock(pthread_mutex_t*)
+    int pthread_mutex_unlock(pthread_mutex_t*)
+    int pthread_mutex_destroy(pthread_mutex_t*)
     uint64_t this_thread "(uint64_t) pthread_self" ()
 
 # Takes the reports of a topic in the place of on_delivery: called with the GIL, the messages live for the call. Each
@@ -70,6 +87,8 @@ cdef struct Handle:
     gate gate                  # `changed` moves also when records are released
     rd_kafka_t* rk             # inside the gate only; NULL when opening failed, or in a forked child not used yet
     rd_kafka_queue_t* queue    # of rk: reports, errors, log lines, statistics; inside the gate only
+    queue_room room            # what the queue holds, and may hold
+    bint idempotent            # a producer ID is needed before the first record goes
     counter keeper             # the report thread's pthread_t, 0 without
     counter broken             # the last try to open anew failed; its exception is in the client
     Topic* topics              # all of them, the newest first; none goes before the client
@@ -82,7 +101,12 @@ cdef struct Topic:
     rd_kafka_topic_t* handle   # inside the gate only
     PyObject* spec             # its TopicSpec, borrowed from the client
     Topic* next                # in Handle.topics
+    int rule                   # RULE_…: how a key's partition is found
+    counter partitions         # of the topic, once a caller has seen them in this instance; 0 before
+    counter renew_at           # us: when a batch goes to librdkafka unsorted, to see whether there are more
     counters counts
+    counter refused            # code of the newest failure, 0 when a record was delivered since
+    counter told               # the one that the log has
     PyObject* on_delivery      # borrowed from the Producer, or owned once that is gone; None: no reports are wanted
     PyObject* on_error         # likewise; None or a callable
     bint owns_callbacks
@@ -104,12 +128,26 @@ cdef inline void publish_topic(Handle* handle, Topic* topic) noexcept nogil:
     topic_publish(&handle.topics, topic)
 
 
+cdef inline uint64_t all_queued(Topic* topic) noexcept nogil:
+    return counter_get(&topic.counts.queued) + counter_get(&topic.counts.queued_singly)
+
+
 cdef inline uint64_t in_flight(Topic* topic) noexcept nogil:
     """Records of a topic that have no report yet."""
     # the two report counters first: what is queued meanwhile counts as in flight
     cdef uint64_t done = counter_get(&topic.counts.delivered) + counter_get(&topic.counts.failed)
-    cdef uint64_t queued = counter_get(&topic.counts.queued)
+    cdef uint64_t queued = all_queued(topic)
     return queued - done if queued > done else 0
+
+
+cdef inline uint64_t all_delivered(Handle* handle) noexcept nogil:
+    """Records of all topics of a client that were delivered."""
+    cdef Topic* topic = handle.topics
+    cdef uint64_t n = 0
+    while topic != NULL:
+        n += counter_get(&topic.counts.delivered)
+        topic = topic.next
+    return n
 
 
 cdef inline uint64_t all_in_flight(Handle* handle) noexcept nogil:

@@ -27,18 +27,17 @@ static void test_only_the_named_states_let_in(void) {
     CHECK(gate_state(&zeros) == GATE_CLOSED && !gate_enter(&zeros, GATE_IN(GATE_OPEN)), "zeros are a closed gate");
 }
 
-static void test_a_shut_has_a_deadline(void) {
+static void test_waiting_for_users_has_a_deadline(void) {
     gate g;
     gate_init(&g, GATE_OPEN);
-    CHECK(gate_enter(&g, GATE_IN(GATE_OPEN)), "open");
+    CHECK(gate_enter(&g, GATE_IN(GATE_OPEN)) && gate_move(&g, GATE_IN(GATE_OPEN), GATE_CLOSED), "closes");
     int64_t start = monotonic_us();
-    CHECK(!gate_shut(&g, GATE_IN(GATE_OPEN), GATE_CLOSED, 30000), "somebody is inside");
+    CHECK(!gate_empty(&g, 30000), "somebody is inside");
     int64_t took = monotonic_us() - start;
     CHECK(took >= 29999 && took < LONG_US, "%lld us", (long long)took);
-    CHECK(!gate_shut(&g, GATE_IN(GATE_OPEN), GATE_CLOSED, 0), "still inside");
+    CHECK(!gate_empty(&g, 0), "still inside");
     gate_leave(&g);
-    CHECK(gate_shut(&g, GATE_IN(GATE_OPEN), GATE_CLOSED, 0), "empty");
-    CHECK(!gate_shut(&g, GATE_IN(GATE_OPEN), GATE_FATAL, 0), "it is in another state");
+    CHECK(gate_empty(&g, 0), "empty");
     gate_destroy(&g);
 }
 
@@ -52,10 +51,10 @@ static void test_the_last_one_out_wakes_who_waits(void) {
     gate g;
     pthread_t thread;
     gate_init(&g, GATE_OPEN);
-    CHECK(gate_enter(&g, GATE_IN(GATE_OPEN)), "open");
+    CHECK(gate_enter(&g, GATE_IN(GATE_OPEN)) && gate_move(&g, GATE_IN(GATE_OPEN), GATE_CLOSED), "closes");
     CHECK(pthread_create(&thread, NULL, leave_soon, &g) == 0, "pthread_create");
     int64_t start = monotonic_us();
-    CHECK(gate_shut(&g, GATE_IN(GATE_OPEN), GATE_CLOSED, LONG_US), "left");
+    CHECK(gate_empty(&g, LONG_US), "left");
     CHECK(monotonic_us() - start < LONG_US * 9 / 10, "it was not woken");
     pthread_join(thread, NULL);
     gate_destroy(&g);
@@ -110,7 +109,8 @@ static void test_nobody_sees_what_is_guarded_gone(int rounds) {
         atomic_fetch_add(&turns, 1);
         CHECK(gate_move(&shared, GATE_IN(GATE_FATAL), GATE_OPEN), "only the keeper reopens");
     }
-    CHECK(gate_shut(&shared, GATE_IN(GATE_OPEN) | GATE_IN(GATE_FATAL), GATE_CLOSED, LONG_US), "closes");
+    CHECK(gate_move(&shared, GATE_IN(GATE_OPEN) | GATE_IN(GATE_FATAL), GATE_CLOSED), "closes");
+    CHECK(gate_empty(&shared, LONG_US), "the last users leave");
     free(guarded);
     atomic_store(&stop, 1);
     for (int i = 0; i < USERS + MOVERS; i++)
@@ -123,7 +123,7 @@ static void test_nobody_sees_what_is_guarded_gone(int rounds) {
 
 int main(void) {
     test_only_the_named_states_let_in();
-    test_a_shut_has_a_deadline();
+    test_waiting_for_users_has_a_deadline();
     test_the_last_one_out_wakes_who_waits();
     test_nobody_sees_what_is_guarded_gone(2000);
     return 0;
