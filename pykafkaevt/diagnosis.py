@@ -14,7 +14,6 @@ from pykafkaevt.references import shown, without
 MSG_TIMED_OUT, ALL_BROKERS_DOWN, PURGE_QUEUE, PURGE_INFLIGHT = -192, -187, -152, -151
 UNKNOWN_TOPIC, UNKNOWN_TOPIC_OR_PART, TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED = -188, 3, 29, 31
 
-# What every record of a topic fails with until somebody changes something at the cluster.
 REFUSALS = {UNKNOWN_TOPIC, UNKNOWN_TOPIC_OR_PART, TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED}
 # What says only that a record was given up: the reason is why brokers were not reached.
 GIVEN_UP = {MSG_TIMED_OUT, PURGE_QUEUE, PURGE_INFLIGHT}
@@ -136,6 +135,11 @@ def advice(text: str) -> str:
                 no_sasl=WITHOUT_SASL.get(protocol),
             )
     return ""
+
+
+def is_refusal(code: int) -> bool:
+    """Whether all records of a topic fail with this error until somebody changes something at the cluster."""
+    return code in REFUSALS
 
 
 def is_of_a_broker(text: str) -> bool:

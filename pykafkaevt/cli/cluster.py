@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AclOperation, AdminClient
+from confluent_kafka.admin import AdminClient
 
 from pykafkaevt.cli.display import printable
 from pykafkaevt.diagnosis import Diagnosis
@@ -191,7 +191,7 @@ class ClusterClient:
             allowed = self.ask(lambda: ask()[self.topic].result().authorized_operations)
         except KafkaException:
             return True
-        return allowed is None or AclOperation.WRITE in allowed
+        return allowed is None or "WRITE" in {operation.name for operation in allowed}
 
     def offsets(self, timeout: float) -> dict[int, tuple[int, int]]:
         """By partition of the topic its first offset kept and its end offset; a Consumer only.

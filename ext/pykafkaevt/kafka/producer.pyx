@@ -37,7 +37,7 @@ from pykafkaevt.kafka.topic cimport (
     queue_room_take_single, report_function,
 )
 
-from pykafkaevt.diagnosis import REFUSALS
+from pykafkaevt.diagnosis import is_refusal
 from pykafkaevt.errors import Error, QueueFull
 
 cdef extern from "Python.h":
@@ -342,9 +342,9 @@ cdef class Producer:
 
     @property
     def refusal(self) -> str | None:
-        """Why the cluster takes no record of the topic and what to do; None when it took the newest, or takes others."""
+        """Why the cluster takes no record of the topic, and what to do; None when it does, or nothing is known."""
         cdef int code = <int> counter_get(&self.opened().refused)
-        if code not in REFUSALS:
+        if not is_refusal(code):
             return None
         return delivery_error(code, "", explanation(self.topic)).reason
 

@@ -16,11 +16,11 @@ from pykafkaevt.kafka.librdkafka cimport (
 )
 from pykafkaevt.kafka.topic cimport (
     GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_delivered, all_in_flight, counter_add,
-    counter_get, counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
-    queue_room_release,
+    counter_get, counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add,
+    monotonic_us, queue_room_release,
 )
 
-from pykafkaevt.diagnosis import REFUSALS, is_of_a_broker
+from pykafkaevt.diagnosis import is_of_a_broker, is_refusal
 from pykafkaevt.kafka.process import log_line
 
 cdef const rdkafka_api* api = table()
@@ -313,7 +313,7 @@ cdef void tell_refusals(Reports* r) noexcept with gil:
         code = <int> counter_get(&topic.refused)
         if counter_get(&topic.told) != counter_get(&topic.refused):
             counter_set(&topic.told, counter_get(&topic.refused))
-            if code in REFUSALS:
+            if is_refusal(code):
                 name = (<TopicSpec> topic.spec).name.decode()
                 log(r, logging.ERROR, str(delivery_error(code, f"topic {name}", explanation(topic))))
         topic = topic.next
