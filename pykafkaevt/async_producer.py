@@ -12,6 +12,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
+from pykafkaevt.diagnosis import Explanation
 from pykafkaevt.errors import DeliveryError, QueueFull, SerializeError, SerializeTypeError
 from pykafkaevt.jsonrpc.template import EventTemplate
 from pykafkaevt.kafka.delivery import DeliveryBatch, DeliveryReport, batch_of_rows
@@ -35,6 +36,7 @@ class _Many:
         self.rows: list[Any] = [None] * count
         self.missing = count
         self.future = future
+        self.explanation: Explanation | None = None
 
 
 class _Place:
@@ -102,9 +104,10 @@ class _LoopSide:
             code = 0 if report.error is None else report.error.code
             row = (code, report.partition, report.offset, report.latency_us, report.key, report.value, opaque)
             many.rows[index] = row
+            many.explanation = batch.explanation or many.explanation
             many.missing -= 1
             if not many.missing and not many.future.done():
-                many.future.set_result(batch_of_rows(many.rows))
+                many.future.set_result(batch_of_rows(many.rows, many.explanation))
         if self.line:
             self.try_in_order(SOON)
 

@@ -11,12 +11,14 @@ cimport cython
 from cpython.object cimport PyObject
 
 from pykafkaevt.kafka.delivery cimport log_raised, text_of as copy_of
-from pykafkaevt.kafka.library cimport delivery_error
+from pykafkaevt.kafka.library cimport delivery_error, table
 from pykafkaevt.kafka.producer cimport Producer
 from pykafkaevt.kafka.batch cimport (
     KEY_IS_STR, MESSAGE_IS_STR, TAG_FLAGS, Records, text_flags, text_of,
 )
-from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t
+from pykafkaevt.kafka.librdkafka cimport rd_kafka_message_t, rdkafka_api
+from pykafkaevt.kafka.reports cimport explanation
+from pykafkaevt.kafka.topic cimport Topic
 
 from pykafkaevt.errors import Closed, Error, EventError, SerializeError, SerializeTypeError
 
@@ -26,6 +28,7 @@ cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject*)
     void Py_DECREF(PyObject*)
 
+cdef const rdkafka_api* api = table()
 logger = logging.getLogger("pykafkaevt")
 
 
@@ -55,6 +58,7 @@ cdef class KafkaReport:
     cdef const rd_kafka_message_t* source  # borrowed for the length of the route's call, then NULL
     cdef object key                      # made when first asked for, or when the report is kept
     cdef object message
+    cdef object explanation              # an Explanation, None when it was delivered
 
     @property
     def kafka_status(self):
@@ -78,7 +82,7 @@ cdef class KafkaReport:
     @property
     def error(self):
         """None, or the DeliveryError."""
-        return delivery_error(self.code, "") if self.code else None
+        return delivery_error(self.code, "", self.explanation) if self.code else None
 
     def __repr__(self):
         return (
@@ -113,6 +117,7 @@ cdef void call_routes(const rd_kafka_message_t** messages, Py_ssize_t count) noe
     cdef Route route
     cdef PyObject* answer
     cdef size_t tag
+    cdef object why = None  # the messages are of one topic
     for i in range(count):
         tag = <size_t> messages[i]._private
         route = <Route> <void*> (tag & ~(<size_t> TAG_FLAGS))
@@ -124,6 +129,9 @@ cdef void call_routes(const rd_kafka_message_t** messages, Py_ssize_t count) noe
         report.offset = messages[i].offset
         report.flags = tag & TAG_FLAGS
         report.source = messages[i]
+        if report.code:
+            why = why or explanation(<Topic*> api.topic_opaque(messages[i].rkt))
+            report.explanation = why
         answer = call_with(<PyObject*> route.callable, <PyObject*> report)
         if answer == NULL:
             log_failure(route.callable)

@@ -105,7 +105,7 @@ def state(target: Target) -> dict[str, Any]:
     """A target's state and counters, JSON-able. While its client is opened, or opened anew, there are no statistics."""
     counts = target.producer._counts()
     text = target.producer.client.statistics_text()
-    error = trouble(orjson.loads(text)) if text else "no connection yet"
+    error = trouble(orjson.loads(text) if text else {}, target.producer.last_error) or target.producer.refusal
     return {
         "socket": str(target.given),
         "topic": target.given.topic,
@@ -116,15 +116,15 @@ def state(target: Target) -> dict[str, Any]:
     }
 
 
-def trouble(statistics: dict[str, Any]) -> str | None:
+def trouble(statistics: dict[str, Any], last_error: str | None) -> str | None:
     """Why a client delivers nothing, None when it does. Source: librdkafka STATISTICS.md, brokers and eos."""
-    states = {str(broker["state"]) for broker in statistics["brokers"].values()}
+    states = {str(broker["state"]) for broker in statistics.get("brokers", {}).values()}
     if not states:
-        return "no connection yet"
+        return f"no connection yet: {last_error}" if last_error else "no connection yet"
     if "UP" not in states:
-        return f"no broker is up: {', '.join(sorted(states))}"
+        return f"no broker is up: {last_error or ', '.join(sorted(states))}"
     idempotence = statistics.get("eos", {}).get("idemp_state", "Assigned")
-    return None if idempotence == "Assigned" else f"no producer ID yet: {idempotence}"
+    return None if idempotence == "Assigned" else f"no producer ID yet: {last_error or idempotence}"
 
 
 class Retired:

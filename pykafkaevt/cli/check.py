@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import click
 
 from pykafkaevt import properties
 from pykafkaevt.cli.arguments import is_embedded
 from pykafkaevt.cli.display import printable
+from pykafkaevt.diagnosis import TOPIC_AUTHORIZATION_FAILED, Explanation, principal_of
 from pykafkaevt.errors import SocketError
 from pykafkaevt.references import shown
 from pykafkaevt.sockets import KafkaSocket, parse_broker_id, parse_socket
@@ -30,7 +29,7 @@ def check(text: str, connect: bool, timeout: float) -> None:
     """Check a SOCKET, or the [ID]SOCKET of a broker_id, and print its parts.
 
     librdkafka checks the properties; secrets are shown as ***. With --connect a topic that the cluster does
-    not have, or a partition without a leader, is a failure; no topic is made.
+    not have or does not let be written to, or a partition without a leader, is a failure; no topic is made.
     """
     try:
         broker_id, socket = parse_broker_id(text) if names_a_broker_id(text) else (None, parse_socket(text))
@@ -55,18 +54,14 @@ def check_properties(socket: KafkaSocket) -> str:
     A producer of the socket itself would connect to its brokers, which may make the topic at that.
     """
     from pykafkaevt import Producer  # noqa: PLC0415
+    from pykafkaevt.cli.cluster import silent  # noqa: PLC0415
 
     properties.check_properties(socket)
     if is_embedded(socket):
         with Producer(socket) as producer:
             return producer.bootstrap_servers
-    logger = logging.getLogger("pykafkaevt")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
+    with silent():
         Producer(socket.with_properties(brokers=NOWHERE)).close()
-    finally:
-        logger.setLevel(level)
     return socket.bootstrap_servers
 
 
@@ -87,13 +82,16 @@ def cluster_state(socket: KafkaSocket, bootstrap_servers: str, timeout: float) -
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415
 
     from pykafkaevt.cli.cluster import ClusterClient  # noqa: PLC0415
+    from pykafkaevt.kafka.library import error_text  # noqa: PLC0415
 
     client = ClusterClient(AdminClient, socket, bootstrap_servers)
     # the embedded broker makes its topics when they are asked for
     metadata = client.metadata(timeout, socket.topic if is_embedded(socket) else None)
     topic = metadata.topics.get(socket.topic)
+    explanation = Explanation(socket.topic, principal_of(socket.global_properties), None)
     if topic is None or topic.error is not None:
-        reason = "the cluster has no such topic" if topic is None else topic.error.str()
+        missing = f"the cluster has no such topic, or does not let {explanation.principal} DESCRIBE it"
+        reason = missing if topic is None else topic.error.str()
         raise click.ClickException(f"{bootstrap_servers}: topic {socket.topic}: {reason}")
     lines = [f"cluster    {printable(metadata.cluster_id or 'without an ID')}, brokers: {len(metadata.brokers)}"]
     leaderless = []
@@ -109,4 +107,7 @@ def cluster_state(socket: KafkaSocket, bootstrap_servers: str, timeout: float) -
     if leaderless:
         click.echo("\n".join(lines))
         raise click.ClickException(f"topic {socket.topic}: no leader for partition {', '.join(map(str, leaderless))}")
+    if not (is_embedded(socket) or client.may_write(timeout)):
+        reason = explanation.reason(TOPIC_AUTHORIZATION_FAILED, error_text(TOPIC_AUTHORIZATION_FAILED))
+        raise click.ClickException(f"{bootstrap_servers}: topic {socket.topic}: {printable(reason)}")
     return "\n".join(lines)

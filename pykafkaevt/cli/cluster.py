@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
-from queue import SimpleQueue
+from math import inf
+from queue import Empty, SimpleQueue
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pykafkaevt.cli.display import printable
-from pykafkaevt.references import all_resolved, without
+from pykafkaevt.diagnosis import Diagnosis
+from pykafkaevt.errors import Error
+from pykafkaevt.references import all_resolved
 from pykafkaevt.sockets import KafkaSocket
+
+if TYPE_CHECKING:
+    from pykafkaevt.diagnosis import Trouble
+    from pykafkaevt.kafka.client import Client
 
 # the answers of brokers while the leader of a partition changes, or its topic was just made
 LEADER_MOVES = (
@@ -24,6 +33,64 @@ LEADER_MOVES = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
 LEADER_RETRY = 0.1  # seconds between two questions for it
+
+
+LOOK = 0.5  # seconds without an answer after which our own client is asked what is wrong
+TELLING = 5.0  # seconds that our own client has for saying why there is no answer
+CERTAIN = 2.0  # seconds that what has to be changed stays true before no answer is waited for any more
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Our own clients log nothing: the command says it."""
+    logger = logging.getLogger("pykafkaevt")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class Hopeless(Exception):
+    """No answer is waited for: something has to be changed first."""
+
+
+class Witness:
+    """A client of our own at the brokers of a socket, for its words and advice; opened at the first look."""
+
+    def __init__(self, socket: KafkaSocket) -> None:
+        self.socket = socket
+        self.client: Client | None = None
+        self.opened = inf  # time.monotonic()
+
+    def look(self) -> Trouble | None:
+        """What is wrong, None when nothing is known."""
+        from pykafkaevt.clients import open_client  # noqa: PLC0415
+
+        if self.opened == inf:
+            self.opened = monotonic()
+            with suppress(Error):
+                self.client = open_client(self.socket, "the cluster")
+        return None if self.client is None else self.client.trouble
+
+    def is_hopeless(self) -> bool:
+        """Whether something has to be changed, for all that is known after a while."""
+        trouble = self.look()
+        return trouble is not None and trouble.advised and monotonic() - self.opened > CERTAIN
+
+    def wait(self) -> Trouble | None:
+        """What is wrong, looked for a little longer."""
+        trouble = self.look()
+        while trouble is None and self.client is not None and monotonic() - self.opened < TELLING:
+            sleep(LEADER_RETRY)
+            trouble = self.look()
+        return trouble
+
+    def close(self) -> None:
+        """Close the client."""
+        if self.client is not None:
+            self.client.close(0)
 
 
 class Abandoned:
@@ -48,10 +115,12 @@ class ClusterClient:
         bootstrap_servers: str | None = None,
         **properties: Any,
     ) -> None:
+        self.socket = socket
         self.topic = socket.topic
         self.bootstrap_servers = bootstrap_servers or socket.bootstrap_servers
         self.errors: list[KafkaError] = []
-        found, hidden = all_resolved("g.", socket.global_properties.items())
+        self.diagnosis = Diagnosis(socket.global_properties.items())
+        found, self.diagnosis.hidden = all_resolved("g.", socket.global_properties.items())
         settings: dict[str, Any] = dict(found)
         # the errors are reported once, in our words; librdkafka's log is for those who debug
         if "debug" not in settings:
@@ -62,11 +131,11 @@ class ClusterClient:
         try:
             self.client: Any = kind(settings)
         except (KafkaException, TypeError, ValueError) as error:
-            reason = without(hidden, reason_of(error))
+            reason = self.diagnosis.masked(reason_of(error))
             raise click.UsageError(f"librdkafka refuses the properties: {reason}") from None
 
-    def ask(self, question: Callable[[], Any]) -> Any:
-        """The answer to a question that blocks; Ctrl-C ends the wait.
+    def ask(self, question: Callable[[], Any], is_hopeless: Callable[[], bool] = bool) -> Any:
+        """The answer to a question that blocks; Ctrl-C ends the wait, and is_hopeless() with Hopeless.
 
         librdkafka waits without looking for signals, so the question is asked on a thread of its own.
         """
@@ -80,8 +149,13 @@ class ClusterClient:
 
         threading.Thread(target=run, name="pykafkaevt question", daemon=True).start()
         try:
-            answer, error = answers.get()
-        except KeyboardInterrupt:
+            while True:
+                with suppress(Empty):
+                    answer, error = answers.get(timeout=LOOK)
+                    break
+                if is_hopeless():
+                    raise Hopeless
+        except (KeyboardInterrupt, Hopeless):
             self.client = Abandoned()
             raise
         if error is not None:
@@ -93,15 +167,31 @@ class ClusterClient:
 
         Asking for all topics never makes a topic. Raises click.ClickException when no broker answers.
         """
-        try:
-            return self.ask(partial(self.client.list_topics, topic, timeout=timeout))
-        except KafkaException as error:
-            raise self.failure(f"no answer within {timeout:g} s", error) from error
+        end = monotonic() + timeout
+        witness = Witness(self.socket)
+        with silent(), closing(witness):
+            try:
+                return self.ask(partial(self.client.list_topics, topic, timeout=timeout), witness.is_hopeless)
+            except Hopeless:
+                raise self.failure("no answer", trouble=witness.look()) from None
+            except KafkaException as error:
+                within = f" within {timeout:g} s" if monotonic() >= end else ""
+                raise self.failure(f"no answer{within}", error, witness.wait()) from error
 
     def partitions(self, timeout: float) -> list[int]:
         """The numbers of the topic's partitions, none when there is no such topic."""
         topic = self.metadata(timeout).topics.get(self.topic)
         return sorted(topic.partitions) if topic is not None and topic.error is None else []
+
+    def may_write(self, timeout: float) -> bool:
+        """Whether the cluster lets this client write to the topic; also when it does not say."""
+        topics = TopicCollection([self.topic])
+        ask = partial(self.client.describe_topics, topics, include_authorized_operations=True, request_timeout=timeout)
+        try:
+            allowed = self.ask(lambda: ask()[self.topic].result().authorized_operations)
+        except KafkaException:
+            return True
+        return allowed is None or "WRITE" in {operation.name for operation in allowed}
 
     def offsets(self, timeout: float) -> dict[int, tuple[int, int]]:
         """By partition of the topic its first offset kept and its end offset; a Consumer only.
@@ -121,12 +211,18 @@ class ClusterClient:
                     sleep(LEADER_RETRY)
         return found
 
-    def failure(self, what: str, error: KafkaException | None = None) -> click.ClickException:
-        """An exception that says what failed, at which brokers, and why as librdkafka reported it."""
-        self.client.poll(0)  # serves error_cb
-        # "all brokers are down" comes after the errors that say why
-        reasons = [e for e in self.errors if e.code() != KafkaError._ALL_BROKERS_DOWN] or self.errors
-        reason = reasons[-1].str() if reasons else reason_of(error) if error is not None else ""
+    def failure(
+        self, what: str, error: KafkaException | None = None, trouble: Trouble | None = None
+    ) -> click.ClickException:
+        """An exception that says what failed, at which brokers, and why: the trouble, or what librdkafka reported."""
+        if trouble is not None:
+            reason = trouble.text
+        else:
+            self.client.poll(0)  # serves error_cb
+            # "all brokers are down" comes after the errors that say why
+            reasons = [e for e in self.errors if e.code() != KafkaError._ALL_BROKERS_DOWN] or self.errors
+            reason = reasons[-1].str() if reasons else reason_of(error) if error is not None else ""
+            reason = self.diagnosis.masked(reason)
         return click.ClickException(f"{self.bootstrap_servers}: {what}" + (f": {printable(reason)}" if reason else ""))
 
 

@@ -224,14 +224,15 @@ def publish_lines(
         except KeyboardInterrupt:
             interrupted = True
             failure = click.ClickException("interrupted before all acknowledgements came")
-        stats = producer.stats()
+        stats, why = producer.stats(), producer.last_error
         # what did not get through in time must not hold up the end
         producer.purge()
     show(stats, "" if interrupted else f" after {timeout:g} s")
     if failure is not None:
         raise failure
     if stats.delivered != given:
-        raise click.ClickException(f"{given - stats.delivered} of {given} records were not delivered")
+        lost = f"{given - stats.delivered} of {given} records were not delivered"
+        raise click.ClickException(f"{lost}: {printable(why)}" if why else lost)
 
 
 def show(stats: ProducerStats, waited: str) -> None:

@@ -130,7 +130,9 @@ def tail(socket: KafkaSocket, start: str, count: int | None, timeout: float | No
             for records in follow(source, count, timeout):
                 write_lines([show(record) for record in records])
     except KafkaException as error:
-        raise click.ClickException(f"{socket.bootstrap_servers}: {printable(reason_of(error))}") from error
+        raise click.ClickException(
+            f"{socket.bootstrap_servers}: {printable(source.diagnosis.masked(reason_of(error)))}"
+        ) from error
     finally:
         source.client.close()
 

@@ -3,6 +3,7 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from pykafkaevt.diagnosis import Explanation
 from pykafkaevt.errors import DeliveryError
 
 @disjoint_base
@@ -27,6 +28,8 @@ class DeliveryBatch:
     @property
     def opaques(self) -> list[Any]: ...
     @property
+    def explanation(self) -> Explanation | None: ...
+    @property
     def ok(self) -> bool: ...
     @property
     def error_codes(self) -> memoryview[int]: ...
@@ -49,5 +52,5 @@ def delivery_report(
     opaque: object,
 ) -> DeliveryReport: ...
 def batch_of_rows(
-    rows: Iterable[tuple[int, int, int, int, bytes | None, bytes | None, Any]],
+    rows: Iterable[tuple[int, int, int, int, bytes | None, bytes | None, Any]], explanation: Explanation | None = None
 ) -> DeliveryBatch: ...

@@ -1,5 +1,6 @@
 from typing_extensions import disjoint_base
 
+from pykafkaevt.diagnosis import Diagnosis, Trouble
 from pykafkaevt.log_rate import LogRate
 
 @disjoint_base
@@ -8,6 +9,10 @@ class Keeper:
     def name(self) -> str: ...
     @property
     def bootstrap_servers(self) -> str: ...
+    @property
+    def diagnosis(self) -> Diagnosis: ...
+    @property
+    def trouble(self) -> Trouble | None: ...
     @property
     def ended(self) -> bool: ...
     @property

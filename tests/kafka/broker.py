@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from string import Template
@@ -84,7 +84,7 @@ def run(doing: str, *command: str | Path) -> None:
         raise BrokerError(f"{doing}: {command[0]} ended with {done.returncode}:\n{done.stdout}")
 
 
-def java(heap: str, main: str, *arguments: str | Path) -> list[str | Path]:
+def java(heap: str, main: str, *arguments: str | Path, options: Sequence[str] = ()) -> list[str | Path]:
     """The command that runs a class of Kafka's jars; slf4j-simple writes its log to standard error."""
     return [
         *("java", f"-Xmx{heap}", "-cp", f"{resolve_jars()}/*"),
@@ -92,7 +92,7 @@ def java(heap: str, main: str, *arguments: str | Path) -> list[str | Path]:
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
         ),
-        *(main, *arguments),
+        *(*options, main, *arguments),
     ]
 
 
@@ -112,12 +112,21 @@ def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list
     raise BrokerError(f"no {count} free ports in {PORTS}")
 
 
+def filled_in(name: str, **values: object) -> str:
+    """A file of this folder with a value for each ${name} in it."""
+    return Template((HERE / name).read_text()).substitute(values)
+
+
 class KafkaBroker:
     """One broker with storage and ports of its own; a context manager that starts it and removes everything.
 
     stop() and start() between keep ports and storage, as a broker that goes away and comes back.
     folder: where configuration, storage and log are kept; None for a temporary one, removed by close().
+    A subclass may have more settings, arguments for formatting the storage, and options of Java.
     """
+
+    format_arguments: Sequence[str] = ()
+    java_options: Sequence[str] = ()
 
     def __init__(self, folder: Path | None = None) -> None:
         self.temporary = folder is None
@@ -156,7 +165,7 @@ class KafkaBroker:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C reaches the tests only, and they stop the broker by this handle.
             self.process = subprocess.Popen(
-                java("1g", "kafka.Kafka", self.config),
+                java("1g", "kafka.Kafka", self.config, options=self.java_options),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -171,13 +180,17 @@ class KafkaBroker:
 
     def format(self) -> None:
         """Write the configuration and format the storage."""
-        template = Template((HERE / "server.properties").read_text())
-        config = template.substitute(port=self.port, controller_port=self.controller_port, data=self.folder / "data")
         unfinished = self.config.with_suffix(".new")
-        unfinished.write_text(config)
-        format_storage = ("format", "--cluster-id", CLUSTER_ID, "--config", unfinished)
+        unfinished.write_text(self.settings())
+        format_storage = ("format", "--cluster-id", CLUSTER_ID, "--config", unfinished, *self.format_arguments)
         run("formatting Kafka's storage", *java("256m", "kafka.tools.StorageTool", *format_storage))
         unfinished.rename(self.config)
+
+    def settings(self) -> str:
+        """The text of the configuration; of two values for one setting the later counts."""
+        return filled_in(
+            "server.properties", port=self.port, controller_port=self.controller_port, data=self.folder / "data"
+        )
 
     def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS

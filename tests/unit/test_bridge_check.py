@@ -130,28 +130,42 @@ def test_targets_that_cannot_be_opened_leave_nothing_open(targets):
 
 
 @pytest.mark.parametrize(
-    ("statistics", "error"),
+    ("statistics", "error", "told"),
     [
-        (None, "no connection yet"),
-        (b'{"brokers":{}}', "no connection yet"),
-        (b'{"brokers":{"a":{"state":"DOWN"},"b":{"state":"INIT"}}}', "no broker is up: DOWN, INIT"),
-        (b'{"brokers":{"a":{"state":"DOWN"},"b":{"state":"UP"}}}', None),
-        (b'{"brokers":{"a":{"state":"UP"}},"eos":{"idemp_state":"WaitPID"}}', "no producer ID yet: WaitPID"),
-        (b'{"brokers":{"a":{"state":"UP"}},"eos":{"idemp_state":"Assigned"}}', None),
+        (None, "no connection yet", "no connection yet: why"),
+        (b'{"brokers":{}}', "no connection yet", "no connection yet: why"),
+        (
+            b'{"brokers":{"a":{"state":"DOWN"},"b":{"state":"INIT"}}}',
+            "no broker is up: DOWN, INIT",
+            "no broker is up: why",
+        ),
+        (b'{"brokers":{"a":{"state":"DOWN"},"b":{"state":"UP"}}}', None, None),
+        (
+            b'{"brokers":{"a":{"state":"UP"}},"eos":{"idemp_state":"WaitPID"}}',
+            "no producer ID yet: WaitPID",
+            "no producer ID yet: why",
+        ),
+        (b'{"brokers":{"a":{"state":"UP"}},"eos":{"idemp_state":"Assigned"}}', None, None),
     ],
 )
-def test_the_state_of_a_target_by_its_statistics(targets, statistics, error):
+def test_the_state_of_a_target_by_its_statistics_and_its_last_error(targets, statistics, error, told):
     class Client:
         def statistics_text(self):
             return statistics
 
     class Producer:
         client = Client()
+        last_error = refusal = None
 
         def _counts(self):
             return {"queued": 3, "errors": {-192: 2}}
 
     (target,) = targets(to=parse_socket("kafka:embedded/t")).all
-    found = state(target._replace(producer=Producer()))
+    producer = Producer()
+    found = state(target._replace(producer=producer))
     assert (found["up"], found["error"]) == (error is None, error)
     assert (found["queued"], found["errors"]) == (3, {"_MSG_TIMED_OUT": 2})
+    producer.last_error = "why"
+    assert state(target._replace(producer=producer))["error"] == told
+    producer.refusal = "it may not be written to"
+    assert state(target._replace(producer=producer))["error"] == (told or "it may not be written to")

@@ -513,6 +513,6 @@ def test_missing_bridge_parts_are_named_in_one_line(missing):
 
 
 def test_the_unit_file_stops_later_than_the_default_drain():
-    unit = (Path(__file__).parents[2] / "docs" / "pykafkaevt-bridge.service").read_text()
+    unit = (Path(__file__).parents[2] / "deploy" / "pykafkaevt-bridge.service").read_text()
     (seconds,) = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("TimeoutStopSec=")]
     assert int(seconds) > BridgeConfig(inputs=()).drain

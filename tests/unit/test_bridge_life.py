@@ -64,6 +64,9 @@ class FakeIngest:
     def set_routes(self, routes):
         pass
 
+    def set_access(self, access):
+        pass
+
     def uses(self, routes):
         return False
 

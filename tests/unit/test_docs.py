@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "socket_text": LEAVES,
     "jsonrpc": LEAVES,
     "sip": LEAVES | {"jsonrpc"},
-    "kafka": LEAVES | {"jsonrpc", "references"},
+    "kafka": LEAVES | {"jsonrpc", "references", "diagnosis"},
     "bridge": LEAVES | {"jsonrpc", "sip", "kafka"},
     "event": LEAVES | {"jsonrpc", "sip", "kafka"},
     "connector": LEAVES | {"jsonrpc", "kafka"},
@@ -49,8 +49,8 @@ def test_the_first_example_of_the_readme(capsys):
     assert "delivered=1001, failed=0" in capsys.readouterr().out
 
 
-def test_every_link_of_the_readme_and_the_docs_leads_to_a_file():
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+def test_every_link_of_a_page_leads_to_a_file():
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for link in page.read_text().split("](")[1:]:
             target = link.split(")", maxsplit=1)[0]
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
@@ -206,6 +206,7 @@ def test_imports_of_what_is_compiled_follow_the_arrows():
     assert [name for name in LEAVES - {"secrets"} if "pykafkaevt" in import_lines(PYTHON / f"{name}.py")] == []
     of_references = re.findall(r"pykafkaevt\.(\w+)", import_lines(PYTHON / "references.py"))
     assert set(of_references) <= LEAVES
+    assert re.findall(r"pykafkaevt\.(\w+)", import_lines(PYTHON / "diagnosis.py")) == ["references"]
 
 
 def import_lines(path):

@@ -9,6 +9,7 @@ cdef class DeliveryBatch:
     cdef int64_t taken_us                      # CLOCK_MONOTONIC when the reports were taken from librdkafka
     cdef readonly list opaques
     cdef tuple columns                         # the four memoryviews, made at the first look
+    cdef readonly object explanation           # an Explanation, None when nothing failed
     cdef list records                          # (key, value) of each, copied by detach_if_kept()
 
     cdef int fill(self) except -1

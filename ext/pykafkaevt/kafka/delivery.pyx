@@ -168,7 +168,7 @@ cdef class DeliveryBatch:
             report = DeliveryReport.__new__(DeliveryReport)
             code = codes[i]
             if code not in errors:
-                errors[code] = delivery_error(code, "")
+                errors[code] = delivery_error(code, "", self.explanation)
             report.error = errors[code]
             report.partition = partitions[i]
             report.offset = offsets[i]
@@ -223,7 +223,7 @@ cdef DeliveryBatch batch_of_rejected(list rejected):
     ])
 
 
-def batch_of_rows(rows) -> DeliveryBatch:
+def batch_of_rows(rows, explanation=None) -> DeliveryBatch:
     """A batch of (error code, partition, offset, latency in us, key, value, opaque) rows."""
     cdef DeliveryBatch batch = DeliveryBatch.__new__(DeliveryBatch)
     cdef list listed = list(rows)
@@ -231,6 +231,7 @@ def batch_of_rows(rows) -> DeliveryBatch:
         raise ValueError("a row has 7 items")
     columns = list(zip(*listed)) or [()] * 7
     batch.count = len(listed)
+    batch.explanation = explanation
     batch.failed = sum([code != 0 for code in columns[0]])
     batch.columns = tuple([
         memoryview(array(kind, column).tobytes()).cast(kind) for kind, column in zip("iiqq", columns)

@@ -17,6 +17,6 @@ cdef class TopicSpec:
     cdef int check(self, Py_ssize_t wrong, const char* reason) except -1
 
 # The client's next instance, with a handle for each of its topics, and the room in its queue; ConfigError naming the
-# property that librdkafka does not take.
+# property that librdkafka does not take. Its Diagnosis is told what must not be shown.
 cdef int open_handle(str bootstrap_servers, tuple properties, Handle* handle) except -1
 cdef void close_topics(Topic* topics) noexcept nogil

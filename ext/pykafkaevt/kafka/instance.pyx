@@ -1,6 +1,7 @@
 """librdkafka instances and the handles of their topics, made from properties."""
 
 from libc.stdint cimport int64_t, uint64_t
+from libc.stdio cimport snprintf
 
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
 from pykafkaevt.kafka.librdkafka cimport (
@@ -11,12 +12,24 @@ from pykafkaevt.kafka.partitions cimport set_partitioner
 from pykafkaevt.kafka.process cimport destroy_guarded, new_guarded, resolver
 from pykafkaevt.kafka.topic cimport Handle, Topic
 
+from pykafkaevt.diagnosis import advice, joined
 from pykafkaevt.errors import ConfigError
 from pykafkaevt.references import all_resolved, without
 
 cdef const rdkafka_api* api = table()
 
 cdef str DEFAULT = "consistent_random"  # librdkafka's partitioner
+
+
+cdef int name_verdict(
+    rd_kafka_t* rk, const char* broker, int32_t broker_id, int* verdict, int depth, const char* certificate,
+    size_t certificate_size, char* reason, size_t size, void* opaque
+) noexcept nogil:
+    """Leaves OpenSSL's verdict on a certificate as it is: librdkafka logs the reason, which its own errors lack."""
+    if verdict[0] == 0:
+        return 1
+    snprintf(reason, size, b"X509_V_ERR %d", verdict[0])
+    return 0
 
 
 cdef void take_settings(rd_kafka_conf_t* conf, Handle* handle) noexcept:
@@ -46,8 +59,10 @@ cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hi
     ):
         if api.conf_set(conf, name.encode(), value.encode(), reason, sizeof(reason)) != RD_KAFKA_CONF_OK:
             api.conf_destroy(conf)
-            raise ConfigError("g." + name, without(hidden, text_of_error(reason)))
+            raise config_error("g." + name, hidden, reason)
     take_settings(conf, handle)
+    # a librdkafka without TLS has nothing to verify
+    api.conf_set_ssl_cert_verify_cb(conf, name_verdict)
     api.conf_set_resolve_cb(conf, resolver())
     api.conf_set_events(
         conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS
@@ -55,12 +70,18 @@ cdef rd_kafka_conf_t* configured(str bootstrap_servers, list properties, list hi
     return conf
 
 
+cdef object config_error(str property, list hidden, const char* reason):
+    text = text_of_error(reason)
+    return ConfigError(property, joined(without(hidden, text), advice(text)))
+
+
 cdef int open_handle(str bootstrap_servers, tuple properties, Handle* handle) except -1:
     cdef char reason[REASON_SIZE]
     cdef Topic* topic = handle.topics
     cdef Py_ssize_t wrong
-    # for every instance again: a secret in a file may have changed, and is not kept
+    # for every instance again: a secret in a file may have changed
     found, hidden = all_resolved("g.", properties)
+    (<object> handle.owner).diagnosis.hidden = hidden
     cdef rd_kafka_conf_t* conf = configured(bootstrap_servers, found, hidden, handle)
     cdef rd_kafka_t* rk
     with nogil:
@@ -70,7 +91,7 @@ cdef int open_handle(str bootstrap_servers, tuple properties, Handle* handle) ex
         # properties that are wrong together: librdkafka's reason names one of them or none
         text = text_of_error(reason)
         named = [name for name, _ in properties if name in text]
-        raise ConfigError("g." + (named[0] if named else "*"), without(hidden, text))
+        raise config_error("g." + (named[0] if named else "*"), hidden, reason)
     while topic != NULL:
         wrong = (<TopicSpec> topic.spec).open(rk, topic, reason)
         if wrong:
@@ -125,7 +146,4 @@ cdef class TopicSpec:
             return 0
         if wrong < 0:
             raise delivery_error(api.last_error(), f"topic {self.name.decode()}")
-        raise ConfigError(
-            "t." + self.properties[wrong - 1][0].decode(),
-            without(self.hidden, text_of_error(reason)),
-        )
+        raise config_error("t." + self.properties[wrong - 1][0].decode(), self.hidden, reason)

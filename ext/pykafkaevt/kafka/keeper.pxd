@@ -17,6 +17,7 @@ cdef class Keeper:
     cdef int64_t pause_us             # before the next is, when this one fails soon
     cdef object open_error            # why opening anew failed, while handle.broken
     cdef readonly object log_rate     # a LogRate: of lines about the client
+    cdef readonly object diagnosis    # a Diagnosis: what librdkafka says of connections
     cdef bytes statistics             # librdkafka's newest, JSON text
 
     cdef int open_instance(self) except -1

@@ -16,12 +16,13 @@ from pykafkaevt.kafka.librdkafka cimport rd_kafka_queue_t, rd_kafka_t, rdkafka_a
 from pykafkaevt.kafka.process cimport destroy_guarded
 from pykafkaevt.kafka.reports cimport hand_over, serve
 from pykafkaevt.kafka.topic cimport (
-    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, counter_get, counter_set,
-    counters, event_count_sequence, event_count_signal, event_count_wait, gate_destroy, gate_empty, gate_enter,
-    gate_init, gate_leave, gate_move, gate_state, monotonic_us, pthread_mutex_destroy, pthread_mutex_init, queue_room,
-    this_thread,
+    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, GATE_OPENING, Handle, Topic, all_delivered, counter_get,
+    counter_set, counters, event_count_sequence, event_count_signal, event_count_wait, gate_destroy, gate_empty,
+    gate_enter, gate_init, gate_leave, gate_move, gate_state, monotonic_us, pthread_mutex_destroy, pthread_mutex_init,
+    queue_room, this_thread,
 )
 
+from pykafkaevt.diagnosis import Diagnosis
 from pykafkaevt.kafka import process
 from pykafkaevt.errors import Error
 from pykafkaevt.log_rate import LogRate
@@ -96,6 +97,7 @@ cdef class Keeper:
         self.bootstrap_servers = bootstrap_servers
         self.properties = properties
         self.name = name
+        self.diagnosis = Diagnosis(properties)
         self.open_instance()
         gate_move(&self.handle.gate, GATE_IN(GATE_CLOSED), GATE_OPENING)
         try:
@@ -257,6 +259,8 @@ cdef class Keeper:
         while topic != NULL:
             topic.handle = NULL
             memset(&topic.counts, 0, sizeof(counters))
+            counter_set(&topic.refused, 0)
+            counter_set(&topic.told, 0)
             counter_set(&topic.paced_at, <uint64_t> -1)
             counter_set(&topic.stalled_at, <uint64_t> -1)
             topic = topic.next
@@ -288,6 +292,11 @@ cdef class Keeper:
     def statistics_text(self) -> bytes | None:
         """librdkafka's newest statistics as JSON text, None before the first (statistics.interval.ms)."""
         return self.statistics
+
+    @property
+    def trouble(self):
+        """The Trouble that was met last, None when records were delivered since."""
+        return self.diagnosis.newest(all_delivered(&self.handle))
 
     @property
     def ended(self) -> bool:

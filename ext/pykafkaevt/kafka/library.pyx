@@ -82,18 +82,12 @@ cdef frozenset RETRIABLE = frozenset(
 )
 
 
-# What librdkafka's text for an error does not say: what to do.
-cdef dict ADVICE = {
-    31: "an idempotent producer needs IdempotentWrite on the cluster; g.enable.idempotence=false does without it",
-}
-
-
 cdef str text_of_error(const char* text):
     return text.decode("utf-8", "replace") if text != NULL else ""
 
 
-cdef object delivery_error(rd_kafka_resp_err_t err, str doing):
+cdef object delivery_error(rd_kafka_resp_err_t err, str doing, object explanation=None):
     cdef str reason = error_text(err)
-    if err in ADVICE:
-        reason += f" ({ADVICE[err]})"
+    if explanation is not None:
+        reason = explanation.reason(err, reason)
     return DeliveryError(err, f"{doing}: {reason}" if doing else reason, err in RETRIABLE)

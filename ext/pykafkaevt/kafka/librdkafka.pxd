@@ -79,6 +79,9 @@ cdef extern from "librdkafka_loader.h" nogil:
     ctypedef int32_t (*rd_kafka_partitioner)(
         const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *) noexcept nogil
 
+    ctypedef int (*rd_kafka_verifier)(
+        rd_kafka_t *, const char *, int32_t, int *, int, const char *, size_t, char *, size_t, void *) noexcept nogil
+
     ctypedef struct addrinfo "struct addrinfo":
         pass
     ctypedef int (*rd_kafka_resolver)(

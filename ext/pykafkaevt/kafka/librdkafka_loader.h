@@ -85,6 +85,9 @@ typedef struct rd_kafka_vu_s {
 
 typedef int32_t (*rd_kafka_partitioner)(const rd_kafka_topic_t *, const void *, size_t, int32_t, void *, void *);
 
+typedef int (*rd_kafka_verifier)(
+    rd_kafka_t *, const char *, int32_t, int *, int, const char *, size_t, char *, size_t, void *);
+
 struct addrinfo;
 typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrinfo *, struct addrinfo **, void *);
 
@@ -103,6 +106,7 @@ typedef int (*rd_kafka_resolver)(const char *, const char *, const struct addrin
     F(int, conf_set, (rd_kafka_conf_t *, const char *, const char *, char *, size_t)) \
     F(int, conf_get, (const rd_kafka_conf_t *, const char *, char *, size_t *)) \
     F(void, conf_set_resolve_cb, (rd_kafka_conf_t *, rd_kafka_resolver)) \
+    F(int, conf_set_ssl_cert_verify_cb, (rd_kafka_conf_t *, rd_kafka_verifier)) \
     F(void, conf_set_events, (rd_kafka_conf_t *, int)) \
     F(rd_kafka_topic_conf_t *, default_topic_conf_dup, (rd_kafka_t *)) \
     F(void, topic_conf_destroy, (rd_kafka_topic_conf_t *)) \

@@ -128,7 +128,9 @@ _log_lines = _LogLines()
 
 def log_line(int level, str line) -> None:
     """A line of librdkafka's, or about it, for the logger pykafkaevt.rdkafka."""
-    _log_lines.put((level, line))
+    # as it is set now, not when the line is written
+    if rdkafka_logger.isEnabledFor(level):
+        _log_lines.put((level, line))
 
 
 def _at_exit():

@@ -30,12 +30,14 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.queueing cimport (
     ENDED_FULL, FULL_BLOCK, FULL_BLOCK_ONCE, FULL_DROP, FULL_RAISE, Outcome, Waiting, pace, queue,
 )
+from pykafkaevt.kafka.reports cimport explanation
 from pykafkaevt.kafka.topic cimport (
     ERROR_SLOTS, ERROR_ZERO, GATE_IN, GATE_OPEN, Handle, Topic, all_queued, counter_add, counter_get, gate_enter,
     gate_leave, histogram_quantile, in_flight, monotonic_us, pacing_init, queue_room_bytes, queue_room_records,
     queue_room_take_single, report_function,
 )
 
+from pykafkaevt.diagnosis import is_refusal
 from pykafkaevt.errors import Error, QueueFull
 
 cdef extern from "Python.h":
@@ -167,7 +169,7 @@ cdef class Producer:
         memset(&progress, 0, sizeof(progress))
         self.queue_batch(message, 1, additions, SINGLE, &progress)
         if progress.rejected:
-            raise delivery_error(progress.first_error, "the record was not queued")
+            raise delivery_error(progress.first_error, "the record was not queued", explanation(self.topic))
         return progress.queued == 1
 
     def publish(
@@ -286,9 +288,8 @@ cdef class Producer:
 
     cdef int name_rejected(self, Progress* progress) except -1:
         """A batch call goes on without the records librdkafka rejects: here they are named."""
-        error = delivery_error(
-            progress.first_error, f"record {progress.first_rejected} of the call (the first of {progress.rejected})"
-        )
+        what = f"record {progress.first_rejected} of the call (the first of {progress.rejected})"
+        error = delivery_error(progress.first_error, what, explanation(self.topic))
         logger.warning("%s: not queued: %s", self.name, error)
         if self.on_error is not None:
             self.on_error(error)
@@ -338,6 +339,19 @@ cdef class Producer:
     def __len__(self):
         """Records that have no report yet."""
         return in_flight(self.opened())
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the cluster takes no record of the topic, and what to do; None when it does, or nothing is known."""
+        cdef int code = <int> counter_get(&self.opened().refused)
+        if not is_refusal(code):
+            return None
+        return delivery_error(code, "", explanation(self.topic)).reason
+
+    @property
+    def last_error(self) -> str | None:
+        """Why records are not delivered, as far as it is known, and what to do; None once records were delivered."""
+        return self.refusal or (self.client.trouble and self.client.trouble.text)
 
     def _counts(self) -> dict:
         """The counters of stats() by name."""

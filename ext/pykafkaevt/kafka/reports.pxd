@@ -29,12 +29,16 @@ cdef struct Reports:
     int warming                # times that metadata may still be asked for before the first report
     counter rejected           # rejected records wait in Keeper.rejected
     counter lost               # reports there was no memory for
+    bint untold                # a topic has a failure that the log does not have
     int fatal_code             # librdkafka's, 0 none: what the instance still held failed because of it
 
 # The report thread's loop: ends when the instance is to be destroyed and each of its records has its report. After a
 # fatal error reports that were asked for are kept: hand_over() follows when the next instance is open.
 cdef void serve(Reports* r) noexcept nogil
 cdef void hand_over(Reports* r) noexcept nogil
+
+# An Explanation of what records of the topic failed with.
+cdef object explanation(Topic* topic)
 
 # From any thread: counts and keeps the reports there are while the report thread is held up in a callback. The lock
 # keeps that thread from going on meanwhile, so the queue is not destroyed.

@@ -6,19 +6,21 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport realloc
 
 from pykafkaevt.kafka.delivery cimport DeliveryBatch, batch_of_messages, batch_of_rejected, detach_if_kept, log_raised
+from pykafkaevt.kafka.instance cimport TopicSpec
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
 from pykafkaevt.kafka.librdkafka cimport (
     RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS, RD_KAFKA_PURGE_F_INFLIGHT,
-    RD_KAFKA_PURGE_F_NON_BLOCKING, RD_KAFKA_PURGE_F_QUEUE, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
-    RD_KAFKA_RESP_ERR__FATAL, RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, RD_KAFKA_RESP_ERR__PURGE_QUEUE,
-    RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_event_t, rd_kafka_message_t, rd_kafka_metadata_t, rdkafka_api,
+    RD_KAFKA_PURGE_F_NON_BLOCKING, RD_KAFKA_PURGE_F_QUEUE, RD_KAFKA_RESP_ERR__FATAL,
+    RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, RD_KAFKA_RESP_ERR__PURGE_QUEUE, RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_event_t,
+    rd_kafka_message_t, rd_kafka_metadata_t, rdkafka_api,
 )
 from pykafkaevt.kafka.topic cimport (
-    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_in_flight, counter_add, counter_get,
-    counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add, monotonic_us,
-    pacing_report, queue_room_release,
+    GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_delivered, all_in_flight, counter_add,
+    counter_get, counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add,
+    monotonic_us, pacing_report, queue_room_release,
 )
 
+from pykafkaevt.diagnosis import is_of_a_broker, is_refusal
 from pykafkaevt.kafka.process import log_line
 
 cdef const rdkafka_api* api = table()
@@ -104,6 +106,8 @@ cdef void see_to(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     if kind == RD_KAFKA_EVENT_DR:
         r.warming = 0
         count_reports(r, event)
+        if r.untold:
+            tell_refusals(r)
         if r.kept.count >= REPORT_BATCH and gate_state(&r.handle.gate) != GATE_FATAL:
             hand_over(r)
     elif kind == RD_KAFKA_EVENT_LOG:
@@ -155,9 +159,7 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
                 size += m.len + m.key_len
             else:
                 failed += 1
-                if r.fatal_code:
-                    name_fatal(r, <rd_kafka_message_t*> m)
-                counters_error(&topic.counts, m.err)
+                count_failure(r, topic, <rd_kafka_message_t*> m)
             # the first of an event has waited longest, so the maximum is exact
             if index % weight == 0:
                 histogram_add(&topic.counts.latency, api.message_latency(m), min(weight, total - index))
@@ -171,6 +173,7 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         counter_add(&topic.counts.bytes_delivered, size)
         counter_add(&topic.counts.batches, 1)
         add_delivered(topic, delivered, m)
+        see_refusal(r, topic, delivered != 0)
     if kept:
         r.kept.events[r.kept.event_count] = event
         r.kept.event_count += 1
@@ -190,13 +193,22 @@ cdef void add_delivered(Topic* topic, uint64_t delivered, const rd_kafka_message
         )
 
 
-cdef void name_fatal(Reports* r, rd_kafka_message_t* message) noexcept nogil:
+cdef void count_failure(Reports* r, Topic* topic, rd_kafka_message_t* message) noexcept nogil:
     """A record that was given up because of a fatal error failed with that error."""
-    if (
+    if r.fatal_code and (
         message.err == RD_KAFKA_RESP_ERR__PURGE_QUEUE or message.err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
         or message.err == RD_KAFKA_RESP_ERR__FATAL
     ):
         message.err = r.fatal_code
+    counters_error(&topic.counts, message.err)
+    counter_set(&topic.refused, <uint64_t> message.err)
+
+
+cdef void see_refusal(Reports* r, Topic* topic, bint delivered) noexcept nogil:
+    """After an event of the topic: whether the newest failure is over, and whether the log has it."""
+    if delivered:
+        counter_set(&topic.refused, 0)
+    r.untold = r.untold or counter_get(&topic.refused) != counter_get(&topic.told)
 
 
 cdef bint reserve(Reports* r, Py_ssize_t n) noexcept nogil:
@@ -268,6 +280,8 @@ cdef void call(Reports* r, const rd_kafka_message_t** messages, Py_ssize_t count
         topic.deliver(messages, count)
         return
     batch = batch_of_messages(messages, count, monotonic_us())
+    if batch.failed:
+        batch.explanation = explanation(topic)
     call_on_delivery(topic, batch)
     detach_if_kept(batch)
 
@@ -287,10 +301,30 @@ cdef void hand_over_rejected(Reports* r) noexcept with gil:
         counter_set(&r.lost, 0)
     cdef list reports = (<object> r.client).rejected_reports()
     cdef size_t topic
+    cdef DeliveryBatch batch
     for topic in {report[0] for report in reports}:
-        call_on_delivery(
-            <Topic*> topic, batch_of_rejected([report[1:] for report in reports if report[0] == topic])
-        )
+        batch = batch_of_rejected([report[1:] for report in reports if report[0] == topic])
+        batch.explanation = explanation(<Topic*> topic)
+        call_on_delivery(<Topic*> topic, batch)
+
+
+cdef object explanation(Topic* topic):
+    name = (<TopicSpec> topic.spec).name.decode()
+    return (<object> topic.client.owner).diagnosis.explain(name, all_delivered(topic.client))
+
+
+cdef void tell_refusals(Reports* r) noexcept with gil:
+    """What all records of a topic fail with goes to the log, once as long as it is so."""
+    cdef Topic* topic = r.handle.topics
+    r.untold = False
+    while topic != NULL:
+        code = <int> counter_get(&topic.refused)
+        if counter_get(&topic.told) != counter_get(&topic.refused):
+            counter_set(&topic.told, counter_get(&topic.refused))
+            if is_refusal(code):
+                name = (<TopicSpec> topic.spec).name.decode()
+                log(r, logging.ERROR, str(delivery_error(code, f"topic {name}", explanation(topic))))
+        topic = topic.next
 
 
 cdef void log(Reports* r, int level, str line) noexcept:
@@ -305,13 +339,22 @@ cdef void log(Reports* r, int level, str line) noexcept:
         logger.exception("a log line was lost")
 
 
+cdef void log_line_of_librdkafka(Reports* r, int level, str facility, str text) noexcept:
+    try:
+        shown = (<object> r.client).diagnosis.line(facility, text, all_delivered(r.handle))
+        if shown is not None:
+            log(r, level, shown)
+    except BaseException:
+        logger.exception("a log line was lost")
+
+
 cdef void log_event(Reports* r, rd_kafka_event_t* event) noexcept nogil:
     cdef const char* facility
     cdef const char* line
     cdef int level
     if api.event_log(event, &facility, &line, &level) == 0:
         with gil:
-            log(r, LEVELS[max(0, min(level, 7))], f"{text_of_error(facility)}: {text_of_error(line)}")
+            log_line_of_librdkafka(r, LEVELS[max(0, min(level, 7))], text_of_error(facility), text_of_error(line))
     api.event_destroy(event)
 
 
@@ -325,10 +368,11 @@ cdef int begin_fatal(Reports* r) noexcept nogil:
         code = RD_KAFKA_RESP_ERR__FATAL
     called = begin_call(r)
     with gil:
-        error = delivery_error(code, "")
-        error.reason = f"fatal: {text_of_error(text)}: {error.reason}"
-        log(r, logging.ERROR, str(error))
-        call_on_error(r, error)
+        if r.handle.topics != NULL:
+            error = delivery_error(code, f"fatal: {text_of_error(text)}", explanation(r.handle.topics))
+        else:
+            error = delivery_error(code, f"fatal: {text_of_error(text)}")
+        call_on_error(r, error, True)
     end_call(r, called)
     return code
 
@@ -347,15 +391,20 @@ cdef void report_error(Reports* r, rd_kafka_event_t* event) noexcept nogil:
             if api.event_error_string(event) != NULL:
                 error.reason = text_of_error(api.event_error_string(event))
             # a single broker's error has a log line of librdkafka's own
-            if code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-                log(r, logging.ERROR, str(error))
-            call_on_error(r, error)
+            call_on_error(r, error, not is_of_a_broker(error.reason))
         end_call(r, called)
     api.event_destroy(event)
 
 
-cdef void call_on_error(Reports* r, object error) noexcept:
+cdef void call_on_error(Reports* r, object error, bint logged) noexcept:
+    """Tell on_error, and the log where it is to be logged, what happened and what to do."""
     cdef Topic* topic = r.handle.topics
+    try:
+        error.reason = (<object> r.client).diagnosis.error(error.code, error.reason, all_delivered(r.handle))
+        if logged:
+            log(r, logging.ERROR, str(error))
+    except BaseException:
+        logger.exception("an error was not logged")
     while topic != NULL:
         handler = <object> topic.on_error
         if handler is not None:

@@ -113,6 +113,8 @@ cdef struct Topic:
     counter partitions         # of the topic, once a caller has seen them in this instance; 0 before
     counter renew_at           # us: when a batch goes to librdkafka unsorted, to see whether there are more
     counters counts
+    counter refused            # code of the newest failure, 0 when a record was delivered since
+    counter told               # the one that the log has
     PyObject* on_delivery      # borrowed from the Producer, or owned once that is gone; None: no reports are wanted
     PyObject* on_error         # likewise; None or a callable
     bint owns_callbacks
@@ -145,6 +147,16 @@ cdef inline uint64_t in_flight(Topic* topic) noexcept nogil:
     cdef uint64_t done = counter_get(&topic.counts.delivered) + counter_get(&topic.counts.failed)
     cdef uint64_t queued = all_queued(topic)
     return queued - done if queued > done else 0
+
+
+cdef inline uint64_t all_delivered(Handle* handle) noexcept nogil:
+    """Records of all topics of a client that were delivered."""
+    cdef Topic* topic = handle.topics
+    cdef uint64_t n = 0
+    while topic != NULL:
+        n += counter_get(&topic.counts.delivered)
+        topic = topic.next
+    return n
 
 
 cdef inline uint64_t all_in_flight(Handle* handle) noexcept nogil:
