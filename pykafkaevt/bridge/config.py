@@ -120,6 +120,9 @@ class BridgeConfig(
     ] = ()
     max_size: Annotated[int, Meta(ge=64, le=16 << 20, description="Bytes that a message may have.")] = 65536
     workers: Annotated[int, Meta(ge=1, le=64, description="Threads that receive, for each datagram input.")] = 1
+    gather: Annotated[
+        float, Meta(ge=0, le=100, description="Milliseconds that datagrams gather while few come; 0: none.")
+    ] = 1.0
     receive_buffer: Annotated[int, Meta(ge=4096, le=1 << 30, description="Bytes of a datagram socket's buffer.")] = (
         8 << 20
     )

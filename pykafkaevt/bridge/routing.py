@@ -48,6 +48,7 @@ class Routing:
                 raw=config.raw,
                 method=config.method if kind == "plain" else None,
                 max_size=config.max_size,
+                gather_ms=config.gather,
                 access=self.admission(source).access,
             )
             self.ingests.setdefault(source, []).append(ingest)

@@ -211,6 +211,7 @@ def plan(config: BridgeConfig) -> Iterator[tuple[str, str]]:
     yield "max_size", f"{config.max_size} bytes"
     if any(source.transport in ("udp", "unix") for source in config.inputs):
         yield "workers", str(config.workers)
+        yield "gather", f"{config.gather:g} ms"
         yield "receive_buffer", f"{config.receive_buffer} bytes{buffer_limit(config.receive_buffer)}"
     yield "control", str(config.control or "none")
     yield "http", "none" if config.http is None else "{}:{}".format(*config.http)

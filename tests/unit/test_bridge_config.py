@@ -39,6 +39,7 @@ allow = ["192.0.2.0/24", "2001:db8::1"]
 hep_key = ["@file:/etc/hep.key", "@env:HEP_KEY_OF_BEFORE"]
 max_size = 1000
 workers = 2
+gather = 2.5
 receive_buffer = 65536
 control = "/run/bridge.sock"
 http = "127.0.0.1:8080"
@@ -128,6 +129,7 @@ def test_every_key_of_a_toml_file_has_its_field(toml):
     assert (config.raw, config.method, config.speed) == (True, "E_LINE", 2.0)
     assert config.dead_letter == parse_socket("kafka:h/dead")
     assert (config.max_size, config.workers, config.receive_buffer) == (1000, 2, 65536)
+    assert config.gather == 2.5
     assert (config.control, config.http) == (Path("/run/bridge.sock"), ("127.0.0.1", 8080))
     assert config.http_token == Path("/etc/bridge.token")
     assert (config.drain, config.stats_interval, config.log_format, config.log_level) == (2.5, 0, "json", "debug")

@@ -23,6 +23,12 @@ from pykafkaevt.kafka.topic cimport counter, counter_add, counter_get, counter_s
 
 from pykafkaevt.errors import Closed, Error
 
+cdef extern from "<unistd.h>" nogil:
+    int usleep(unsigned int us)
+
+cdef enum:
+    FEW = DATAGRAMS // 4     # datagrams: a receipt of more does not wait
+
 cdef const char* unrouted = b"unrouted"
 
 
@@ -31,22 +37,25 @@ cdef class Ingest:
 
     kind: "json" (JSON-RPC notifications or requests), "hep" (HEPv3 packets) or "plain" (JSON objects that become the
     parameters of the event `method`); url: what logs and counts call the input; raw: SIP events hold the message;
-    max_size: bytes of a message at most; access: who may send, None for all. Raises ValueError.
+    max_size: bytes of a message at most; access: who may send, None for all; gather_ms: how long datagrams that come
+    slowly gather. Raises ValueError.
     """
 
     cdef readonly str url
     cdef Handler handler
     cdef Message* messages               # owned: DATAGRAMS of them
     cdef Datagrams* datagrams            # owned; NULL before receive()
+    cdef unsigned int gather_us          # after a receipt of few datagrams
     cdef counter stopping                # set by any thread
     cdef bint busy                       # a thread is in feed(), invalid() or receive(); with the GIL
 
     def __cinit__(
         self, str kind, str url, Routes routes not None, *, bint raw=False, method=None, max_size=65536,
-        Access access=None,
+        Access access=None, double gather_ms=0,
     ):
         self.url = url
         self.handler = Handler(kind, url, routes, access or Access(), raw, method, max_size)
+        self.gather_us = <unsigned int> (1000 * gather_ms)
         self.messages = <Message*> calloc(DATAGRAMS, sizeof(Message))
         if self.messages == NULL:
             raise MemoryError()
@@ -178,6 +187,9 @@ cdef class Ingest:
                 add_drops(&self.handler.watch, datagrams_drops(self.datagrams, n - 1, self.handler.watch.drops))
                 if admitted:
                     self.handler.handle(self.messages, admitted)
+                # a wake, a look at the queue and a request to Kafka for some datagrams, not for each
+                if n < FEW and self.gather_us and not counter_get(&self.stopping):
+                    usleep(self.gather_us)
             if counter_get(&self.handler.aborting):
                 break
         look_for_drops(&self.handler.watch)
