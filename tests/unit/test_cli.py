@@ -319,7 +319,8 @@ def test_publish_to_no_broker_ends_after_its_timeout(closed_port):
     assert monotonic() - begin < PATIENCE
     assert result.exit_code == 1
     assert result.stdout == "queued 2, delivered 0, failed 0\n  2 without an acknowledgement after 0.3 s\n"
-    assert "2 of 2 records were not delivered" in result.stderr
+    assert "2 of 2 records were not delivered: 127.0.0.1:" in result.stderr
+    assert "Connection refused" in result.stderr
 
 
 @contextmanager
