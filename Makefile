@@ -45,7 +45,7 @@ demo: build ## the demo: real SIP messages become records on the embedded broker
 
 .PHONY: tools
 tools:
-	@.ci/need kafka sip browser
+	@.ci/need kafka sip browser syslog
 
 .PHONY: test
 test: build tools ## all tests, with a real Apache Kafka

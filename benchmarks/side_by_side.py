@@ -170,8 +170,14 @@ def kafka_publish_many(connector, rows, route):
     connector.kafka_publish_many("k1", [dumps(*row) for row in rows], [row[1] for row in rows], route)
 
 
+def spread(values, bases):
+    """The ratios round by round: the least, the median, the greatest."""
+    ratios = sorted(value / base for value, base in zip(values, bases, strict=True))
+    return ratios[0], statistics.median(ratios), ratios[-1]
+
+
 def compare(title, sides, count, rounds):
-    """Run the sides in turn and print each one's medians, and its ratios to the first side."""
+    """Run the sides in turn and print, as Markdown, each one's medians and its ratios to the first side."""
     rates = {name: [] for name in sides}
     cpu = {name: [] for name in sides}
     for _ in range(rounds):
@@ -180,14 +186,16 @@ def compare(title, sides, count, rounds):
             rates[name].append(count / (ended[0] - started[0]))
             cpu[name].append((ended[1] - started[1]) / count * 1e6)
     first = next(iter(sides))
-    print(f"{title}: {count} of 277 bytes, key of 25, {rounds} rounds; medians, and ratios min / median / max")
+    print(f"{title}: {count} of 277 bytes, key of 25, {rounds} rounds; medians, and the ratio (least to greatest):\n")
+    print(f"| | records/s | CPU each | against {first} |\n|---|---|---|---|")
     for name in sides:
-        ratios = sorted(own / base for own, base in zip(rates[name], rates[first], strict=True))
-        print(
-            f"  {name:18} {statistics.median(rates[name]) / 1000:6.0f} k/s  "
-            f"{statistics.median(cpu[name]):5.2f} us CPU each  "
-            f"{ratios[0]:.2f} / {statistics.median(ratios):.2f} / {ratios[-1]:.2f} x {first}"
-        )
+        against = ""
+        if name != first:
+            least, middle, most = spread(rates[name], rates[first])
+            against = f"{middle:.2f} x ({least:.2f} to {most:.2f}), CPU {spread(cpu[name], cpu[first])[1]:.2f} x"
+        rate = f"{statistics.median(rates[name]) / 1000:,.0f} k"
+        print(f"| {name} | {rate} | {statistics.median(cpu[name]):.2f} us | {against} |")
+    print(flush=True)
 
 
 def produce(bootstrap, count, rounds):
@@ -290,11 +298,12 @@ def serialize(rounds):
         for name, start, end in zip(times, marks, marks[1:], strict=False):
             times[name].append((end - start) / count * 1e9)
     for name, spent in times.items():
-        ratios = sorted(other / own for other, own in zip(spent, times["dumps_many"], strict=True))
+        least, middle, most = spread(spent, times["dumps_many"])
         print(
             f"{name:14} {statistics.median(spent):6.0f} ns/event  "
-            f"{ratios[0]:.2f} / {statistics.median(ratios):.2f} / {ratios[-1]:.2f} x the time of dumps_many"
+            f"{middle:.2f} x ({least:.2f} to {most:.2f}) the time of dumps_many"
         )
+    print()
 
 
 def main():

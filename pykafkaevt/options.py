@@ -13,7 +13,6 @@ from pykafkaevt.errors import DeliveryError
 if TYPE_CHECKING:
     from pykafkaevt.kafka.delivery import DeliveryBatch
 
-PACE = 20_000  # records in flight: at 300 bytes each about what the caches hold
 ON_FULL = ("block", "raise", "drop", "block_once")
 INVALID = ("replace", "strict", "latin-1")
 
@@ -45,11 +44,11 @@ class ProducerOptions:
     invalid: str = "replace"
     """What becomes of text that is not valid UTF-8: "replace", "strict" (SerializeError) or "latin-1"."""
 
-    pace: int | None = PACE
+    pace: int | None = 0
     """Records in flight from which on a call that may block lets the reports catch up, 10 ms at a time.
 
-    That keeps the queue in the processor's caches and the latency short. None for brokers so far away that more
-    records must be in flight.
+    That keeps the queue in the processor's caches and the latency short. 0: as many as the brokers are kept busy by, by
+    the rate and the time at which records are delivered. None: no such number.
     """
 
     def __post_init__(self) -> None:
@@ -66,8 +65,8 @@ class ProducerOptions:
         if self.pace is not None:
             if not isinstance(self.pace, int) or isinstance(self.pace, bool):
                 raise TypeError(f"pace must be an int or None, not {type(self.pace).__name__}")
-            if self.pace < 1:
-                raise ValueError(f"pace must be at least 1, not {self.pace}")
+            if self.pace < 0:
+                raise ValueError(f"pace must be 0 or more, not {self.pace}")
 
 
 def checked_timeout(value: float | None, what: str) -> float | None:

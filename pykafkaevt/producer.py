@@ -13,7 +13,7 @@ from pykafkaevt.clients import open_client
 from pykafkaevt.errors import Closed, DeliveryError
 from pykafkaevt.kafka import producer as compiled
 from pykafkaevt.kafka.delivery import DeliveryBatch
-from pykafkaevt.options import PACE, ProducerOptions, checked_timeout
+from pykafkaevt.options import ProducerOptions, checked_timeout
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
 CLOSE_TIMEOUT = 30.0  # seconds
@@ -86,7 +86,7 @@ class Producer(compiled.Producer):
         full_timeout: float | None = None,
         invalid: str = "replace",
         name: str | None = None,
-        pace: int | None = PACE,
+        pace: int | None = 0,
     ) -> None:
         """See the class."""
         options = ProducerOptions(

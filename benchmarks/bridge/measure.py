@@ -8,30 +8,43 @@
 2. Held: --rate events/s for --held seconds into the bridge, then --hep-rate HEP packets/s; nothing may be lost.
 3. HEP at full load, beside the C program.
 
-The broker is the embedded one, in the process of its bridge. Ends with 1 when a held load lost something. All on
-loopback; every load ends by itself. A C compiler ($CC, cc without it) builds the two programs into build/.
+The broker is the embedded one, in the process of its bridge, and so in its CPU. Into a real Kafka, beside rsyslog:
+
+    TMPDIR=/dev/shm python -m tests.kafka.broker              # prints HOST:PORT; from the root of the sources
+    python benchmarks/bridge/measure.py --bootstrap HOST:PORT [--rates 20000,80000] [--rounds 5] [--held 10] [--sides …]
+
+holds each rate into each side in turn; see into_kafka.py. Ends with 1 when a held load lost something in the bridge.
+All on loopback; every load ends by itself. A C compiler ($CC, cc without it) builds the two programs into build/.
 """
 
 import argparse
 import json
-import os
-import shlex
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).parent
-BUILD = HERE / "build"
-FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-Wall", "-Wextra", "-Werror"]
+import into_kafka
+from programs import (
+    BRIDGE,
+    BUILD,
+    HERE,
+    PATIENCE,
+    Cpu,
+    build,
+    call,
+    cpu_of,
+    free_port,
+    markdown,
+    running,
+    send,
+    wait_until_ready,
+)
+
 SOCKET = "kafka:embedded/bridge?key=callid"
-PATIENCE = 60.0  # seconds for a program to get ready, to acknowledge the rest, to end
 SETTLED = 0.5  # seconds without a change after which nothing more is expected
 TICK = 0.02  # seconds between two looks at the bridge's counts, once the sender is done
 
@@ -44,6 +57,7 @@ class Done(NamedTuple):
     received: int
     acknowledged: int
     seconds: float
+    cpu: Cpu
     stats: dict | None = None  # the bridge's, at the end
 
     @property
@@ -54,91 +68,40 @@ class Done(NamedTuple):
     def lost(self):
         return self.sent - self.acknowledged
 
-
-def build():
-    BUILD.mkdir(exist_ok=True)
-    for name in ("sender", "receiver"):
-        compiler = shlex.split(os.environ.get("CC") or "cc")
-        subprocess.run([*compiler, *FLAGS, str(HERE / f"{name}.c"), "-o", str(BUILD / name), "-lm"], check=True)
-
-
-def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def send(port, kind, load):
-    """Run the sender to its end; gives how many it sent, how many a second, and when it began."""
-    command = [str(BUILD / "sender"), str(port), kind, *map(str, load)]
-    done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return (done["sent"], done["sent"] / done["seconds"]), done["started"]
-
-
-@contextmanager
-def running(command, **options):
-    """A program that is ended, with SIGTERM at first, when the block is left."""
-    process = subprocess.Popen([str(part) for part in command], **options)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout:
-            process.stdout.close()
+    @property
+    def cpu_us(self):
+        """Of a datagram received."""
+        return self.cpu.seconds / max(self.received, 1) * 1e6
 
 
 def counted(command, kind, load):
-    """A load on a program that says "ready" and ends with its JSON; gives what send() gave, and that."""
+    """A load on a program that says "ready" and ends with its JSON; gives what the sender says, that, and its CPU."""
     port = free_port()
     with running([*command, port], stdout=subprocess.PIPE, text=True) as process:
         if process.stdout.readline() != "ready\n":
             raise SystemExit(f"{command[-1]} did not start")
-        return *send(port, kind, load), json.loads(process.stdout.readline())
+        before = cpu_of(process.pid)
+        said = send(port, kind, load)
+        counts = json.loads(process.stdout.readline())
+        return said, counts, cpu_of(process.pid).since(before)
+
+
+def offered(said):
+    """How many were sent, and how many a second."""
+    return said["sent"], said["sent"] / said["seconds"]
 
 
 def receiver(kind, load):
     """The C program that receives and drops."""
-    sent, _, counts = counted([BUILD / "receiver"], kind, load)
-    return Done(*sent, counts["received"], counts["received"], counts["seconds"])
+    said, counts, cpu = counted([BUILD / "receiver"], kind, load)
+    return Done(*offered(said), counts["received"], counts["received"], counts["seconds"], cpu)
 
 
 def asyncio_bridge(kind, load):
     """The peer, with an embedded broker of its own."""
-    sent, started, counts = counted([sys.executable, HERE / "asyncio_bridge.py"], kind, load)
-    return Done(*sent, counts["received"], counts["delivered"], counts["ended"] - started)
-
-
-def call(control, method):
-    """The result of a JSON-RPC call on the bridge's control socket."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
-        connection.connect(str(control))
-        connection.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode() + b"\n")
-        answer = b""
-        while chunk := connection.recv(65536):
-            answer += chunk
-            if answer.endswith(b"\n"):
-                break
-        return json.loads(answer)["result"]
-
-
-def wait_until_ready(process, control):
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            stats = call(control, "kafka_stats")
-            if stats["ready"] and all(target["up"] for target in stats["targets"]):
-                return
-        except OSError:  # not there yet
-            pass
-        time.sleep(0.1)
-    raise SystemExit("the bridge did not get ready")
+    said, counts, cpu = counted([sys.executable, HERE / "asyncio_bridge.py"], kind, load)
+    seconds = counts["ended"] - said["started"]
+    return Done(*offered(said), counts["received"], counts["delivered"], seconds, cpu)
 
 
 def wait_until_settled(control):
@@ -162,32 +125,41 @@ def bridge(kind, load):
     url = f"{'hep' if kind == 'hep' else 'udp'}://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
         control = Path(folder, "control")
-        command = [sys.executable, "-m", "pykafkaevt", "bridge", url, "--to", SOCKET, "--control", control]
+        command = [*BRIDGE, url, "--to", SOCKET, "--control", control]
         with running([*command, "--log-level", "error"], stdout=subprocess.DEVNULL) as process:
             wait_until_ready(process, control)
-            sent, started = send(port, kind, load)
+            before = cpu_of(process.pid)
+            said = send(port, kind, load)
             stats, ended = wait_until_settled(control)
+            cpu = cpu_of(process.pid).since(before)
     received = sum(source["received"] for source in stats["inputs"])
     delivered = sum(to["delivered"] for to in stats["targets"])
-    return Done(*sent, received, delivered, ended - started, stats)
+    return Done(*offered(said), received, delivered, ended - said["started"], cpu, stats)
 
 
 def compare(title, sides, kind, load, rounds):
-    """Load the sides in turn; print each one's medians and the bridge's ratio to it."""
+    """Load the sides in turn; print a table with each one's medians and the bridge's ratio to it."""
     done = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
             done[name].append(side(kind, load))
-    print(f"{title}, {rounds} rounds: medians, and the bridge's ratio min / median / max")
+    rows = []
     for name, loads in done.items():
-        offered = statistics.median(one.offered for one in loads)
-        rate = statistics.median(one.rate for one in loads)
-        ratios = sorted(own.rate / other.rate for own, other in zip(done["bridge"], loads, strict=True))
-        print(
-            f"  {name:16} {rate / 1000:6.0f} k/s of {offered / 1000:6.0f} k/s sent   "
-            f"{ratios[0]:.2f} / {statistics.median(ratios):.2f} / {ratios[-1]:.2f} x",
-            flush=True,
+        offered_rate, rate, cpu, kernel = (
+            statistics.median(value(one) for one in loads)
+            for value in (
+                lambda one: one.offered,
+                lambda one: one.rate,
+                lambda one: one.cpu_us,
+                lambda one: one.cpu.system / max(one.cpu.seconds, 1e-9),
+            )
         )
+        ratios = sorted(own.rate / other.rate for own, other in zip(done["bridge"], loads, strict=True))
+        against = f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        rates = [f"{offered_rate / 1000:.0f} k/s", f"{rate / 1000:.0f} k/s"]
+        rows.append([name, *rates, f"{cpu:.2f} us", f"{kernel:.0%}", "" if name == "bridge" else against])
+    heads = ["side", "sent", "received, acknowledged", "CPU of a datagram", "in the kernel", "the bridge against it"]
+    print(f"{title}, {rounds} rounds; medians:\n\n{markdown(heads, rows)}\n", flush=True)
 
 
 def hold(title, kind, rate, seconds):
@@ -205,6 +177,21 @@ def hold(title, kind, rate, seconds):
     return done.lost == 0
 
 
+def rates(text):
+    """Numbers above 0 with commas between."""
+    found = [float(part) for part in text.split(",")]
+    if min(found) <= 0:
+        raise ValueError
+    return found
+
+
+def sides(text):
+    """Names of into_kafka's sides, with commas between."""
+    if unknown := set(text.split(",")) - set(into_kafka.SIDES):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not of {', '.join(into_kafka.SIDES)}")
+    return text.split(",")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison; 0 for the held rates alone")
@@ -212,16 +199,22 @@ def main():
     parser.add_argument("--rate", type=float, default=200_000, help="events a second, held")
     parser.add_argument("--hep-rate", type=float, default=150_000, help="HEP packets a second, held")
     parser.add_argument("--held", type=float, default=10.0, help="seconds of each held rate; 0 for none")
+    parser.add_argument("--bootstrap", metavar="HOST:PORT", help="a real Kafka: only the held rates into it")
+    parser.add_argument("--rates", type=rates, default="20000,80000", help="events a second, held into Kafka")
+    parser.add_argument("--sides", type=sides, default="bridge,rsyslog,rsyslog-keyed", help="into Kafka")
     options = parser.parse_args()
     build()
+    if options.bootstrap:
+        kept = into_kafka.measure(options.bootstrap, options.rates, options.held, options.rounds, options.sides)
+        return 0 if kept else 1
     flood = ["--seconds", options.seconds]
     if options.rounds:
-        sides = {"C, drops": receiver, "bridge": bridge, "asyncio": asyncio_bridge}
-        compare("events, sendmmsg", sides, "json", flood, options.rounds)
-        compare("events, UDP_SEGMENT", sides, "json", [*flood, "--gso"], options.rounds)
-        del sides["asyncio"]
-        compare("HEP, sendmmsg", sides, "hep", flood, options.rounds)
-        compare("HEP, UDP_SEGMENT", sides, "hep", [*flood, "--gso"], options.rounds)
+        flooded = {"C, drops": receiver, "bridge": bridge, "asyncio": asyncio_bridge}
+        compare("events, sendmmsg", flooded, "json", flood, options.rounds)
+        compare("events, UDP_SEGMENT", flooded, "json", [*flood, "--gso"], options.rounds)
+        del flooded["asyncio"]
+        compare("HEP, sendmmsg", flooded, "hep", flood, options.rounds)
+        compare("HEP, UDP_SEGMENT", flooded, "hep", [*flood, "--gso"], options.rounds)
     kept = True
     if options.held:
         kept = hold("events", "json", options.rate, options.held)

@@ -1,9 +1,11 @@
 /* Datagrams over UDP to a port of 127.0.0.1: the event of pykafkaevt.bench.workload as JSON-RPC (277 bytes), or HEPv3
  * packets that hold a SIP INVITE (894 bytes, 764 of them SIP).
  *
- *     build/sender PORT json|hep [--count N] [--seconds S] [--rate R] [--gso]     (measure.py makes it)
+ *     build/sender PORT json|hep [--count N] [--seconds S] [--rate R] [--gso] [--clock]
+ *                                                                       (measure.py makes it)
  *
- * Four datagrams a call share a Call-ID; the event's time in microseconds is 1790000000000000 + the sequence number.
+ * Four datagrams a call share a Call-ID; the event's time in microseconds is 1790000000000000 + the sequence number, or
+ * with --clock the time of day at which it was due.
  * Ends after N datagrams or S seconds, one of which is required. --rate R holds R datagrams a second: each is sent when
  * it is due, up to BATCH together; without it they go as fast as they can. Prints one line of JSON: sent, seconds,
  * started (CLOCK_MONOTONIC, seconds). Ends with 1 when the port refuses, with 2 for wrong usage. */
@@ -144,8 +146,9 @@ static uint64_t mixed(uint64_t x) { /* splitmix64: Call-IDs that look random */
     return x ^ x >> 31;
 }
 
-static void stamp(datagram *d, uint64_t sequence) {
-    uint64_t id = mixed(sequence / DATAGRAMS_A_CALL), time = FIRST_TIME + sequence;
+/* time: microseconds since 1970. */
+static void stamp(datagram *d, uint64_t sequence, uint64_t time) {
+    uint64_t id = mixed(sequence / DATAGRAMS_A_CALL);
     char digits[CALL_ID_DIGITS];
     for (int i = 0; i < CALL_ID_DIGITS; i++)
         digits[i] = "0123456789abcdef"[id >> 4 * i & 15];
@@ -190,9 +193,9 @@ static void send_all(int fd, struct mmsghdr *headers, unsigned count) {
 int main(int argc, char **argv) {
     static const struct option names[] = {
         {"count", 1, NULL, 'n'}, {"seconds", 1, NULL, 's'}, {"rate", 1, NULL, 'r'},
-        {"gso", 0, NULL, 'g'},   {NULL, 0, NULL, 0},
+        {"gso", 0, NULL, 'g'},   {"clock", 0, NULL, 'c'},   {NULL, 0, NULL, 0},
     };
-    bool gso = false;
+    bool gso = false, of_day = false;
     double count = INFINITY, seconds = INFINITY, rate = INFINITY;
     int option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -201,11 +204,12 @@ int main(int argc, char **argv) {
         case 's': seconds = number("--seconds", optarg, 3600); break;
         case 'r': rate = number("--rate", optarg, 1e9); break;
         case 'g': gso = true; break;
+        case 'c': of_day = true; break;
         default: return USAGE;
         }
     }
     if (argc - optind != 2 || (isinf(count) && isinf(seconds)))
-        fail(USAGE, "usage", "sender PORT json|hep [--rate R] [--gso] with --count N, --seconds S or both");
+        fail(USAGE, "usage", "sender PORT json|hep [--rate R] [--gso] [--clock] with --count N, --seconds S or both");
     unsigned port = (unsigned)number("PORT", argv[optind], 65535);
     bool hep = !strcmp(argv[optind + 1], "hep");
     if (!hep && strcmp(argv[optind + 1], "json"))
@@ -226,6 +230,9 @@ int main(int argc, char **argv) {
         fail(FAILED, "UDP_SEGMENT", strerror(errno));
     prctl(PR_SET_TIMERSLACK, 1000UL); /* ns */
 
+    struct timespec day;
+    clock_gettime(CLOCK_REALTIME, &day);
+    uint64_t first_time = of_day ? (uint64_t)day.tv_sec * 1000000 + (uint64_t)day.tv_nsec / 1000 : FIRST_TIME;
     double started = now(), elapsed = 0;
     uint64_t sent = 0;
     while ((double)sent < count && elapsed < seconds) {
@@ -233,8 +240,10 @@ int main(int argc, char **argv) {
         if (due >= 1) {
             /* sequence numbers and slots go together: slot i always holds method i % 4 */
             unsigned first = sent % BATCH, n = (unsigned)fmin(due, BATCH - first);
-            for (unsigned i = 0; i < n; i++)
-                stamp(&datagrams[first + i], sent + i);
+            for (unsigned i = 0; i < n; i++) {
+                double due_us = isinf(rate) ? elapsed * 1e6 : (double)(sent + i) / rate * 1e6;
+                stamp(&datagrams[first + i], sent + i, first_time + (of_day ? (uint64_t)due_us : sent + i));
+            }
             if (gso)
                 headers[first].msg_hdr.msg_iovlen = n;
             send_all(fd, headers + first, gso ? 1 : n);

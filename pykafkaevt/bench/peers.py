@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -306,16 +307,24 @@ PEERS = {
 }
 
 
+def version_of(name: str) -> str | None:
+    """The version of a peer's package; None when it is not installed, or ours needs it anyway."""
+    package = PEERS[name].package.partition(">")[0]
+    with suppress(PackageNotFoundError):
+        return None if package == "confluent-kafka" else version(package)
+    return None
+
+
 def why_absent(name: str, embedded: bool) -> str | None:
     """Why a Python peer cannot run here, None when it can."""
     peer = PEERS[name]
     if not find_spec(peer.module.partition(".")[0]) or not find_spec(peer.module):
         return f"not installed: pip install '{peer.package}'"
     if name == "confluent-batch":
-        from confluent_kafka import Producer, version  # noqa: PLC0415
+        from confluent_kafka import Producer  # noqa: PLC0415
 
         if not hasattr(Producer, "produce_batch"):
-            return f"confluent-kafka {version()} has no produce_batch"
+            return f"confluent-kafka {version('confluent-kafka')} has no produce_batch"
     if embedded and not peer.embedded:
         return "needs a real broker: the embedded one is librdkafka's mock"
     return None

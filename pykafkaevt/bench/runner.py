@@ -37,12 +37,16 @@ ALIASES = {
     "request.required.acks": "acks",
     "compression.codec": "compression.type",
 }
-Progress = Callable[[str, int, int], None]  # side, round, records delivered so far
+Progress = Callable[[Spec, int, int], None]  # the run, its round, records delivered so far
 
 
 @dataclass
 class Measured:
-    """One run. latency_us: by quantile, None where not known; series: deliveries per 100 ms; rss_kb: peak."""
+    """One run. latency_us: by quantile, None where not known; series: deliveries per 100 ms; rss_kb: peak.
+
+    cpu_us_by_thread: of a record, by thread name, empty where not known; offered: records/s that were due, None
+    without a rate.
+    """
 
     side: str
     round: int
@@ -55,11 +59,16 @@ class Measured:
     latency_us: dict[str, int | None]
     rss_kb: int | None
     series: list[int] = field(default_factory=list)
+    cpu_us_by_thread: dict[str, float] = field(default_factory=dict)
+    offered: float | None = None
 
 
 @dataclass
 class Report:
-    """All runs. absent: the peers that did not run, with the reason; broken: those that failed on the way."""
+    """All runs. absent: the peers that did not run, with the reason; broken: those that failed on the way.
+
+    about: date, command, versions and machine; sweep: the runs at held rates.
+    """
 
     socket: str
     settings: dict[str, str]
@@ -67,6 +76,12 @@ class Report:
     measured: list[Measured] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    sweep: list[Measured] = field(default_factory=list)
+
+    def present(self, compared: list[str]) -> list[str]:
+        """Ours and those of the compared that can run."""
+        return [OURS, *(name for name in compared if name not in self.absent and name not in self.broken)]
 
     def sides(self) -> list[str]:
         """Those that were measured, in the order they ran."""
@@ -125,6 +140,13 @@ def why_absent(name: str, spec: Spec) -> str | None:
     return peers.why_absent(name, KafkaSocket(spec["socket"]).brokers == ("embedded",))
 
 
+def versions(sides: list[str]) -> dict[str, str]:
+    """Of the peers among the sides that are of no package we need, as far as they can be told."""
+    others = [name for name in sides if name != OURS]
+    found = {name: peers.version_of(name) if name in peers.PEERS else programs.version_of(name) for name in others}
+    return {name: version for name, version in found.items() if version is not None}
+
+
 def run_all(spec: Spec, compared: list[str], processes: int, rounds: int, progress: Progress) -> Report:
     """Measure ours and the compared peers in turn, `rounds` times. Raises RuntimeError when ours fails, ConfigError."""
     settings = {name: shown(name, value) for name, value in spec["settings"].items()}
@@ -134,31 +156,37 @@ def run_all(spec: Spec, compared: list[str], processes: int, rounds: int, progre
         if (reason := why_absent(name, spec)) is not None:
             report.absent[name] = reason
     for number in range(1, rounds + 1):
-        for side in [OURS, *(name for name in compared if name not in report.absent)]:
-            if side in report.broken:
-                continue
-            try:
-                fields = measure(cast(Spec, {**spec, "side": side}), processes, number, progress)
-            except RuntimeError as error:
-                if side == OURS:
-                    raise
-                report.broken[side] = str(error)
-                continue
-            report.measured.append(finish(side, number, fields))
+        for side in report.present(compared):
+            measured = attempt(report, cast(Spec, {**spec, "side": side}), processes, number, progress)
+            if measured is not None:
+                report.measured.append(measured)
     return report
 
 
-def finish(side: str, number: int, fields: dict[str, Any]) -> Measured:
+def attempt(report: Report, spec: Spec, processes: int, number: int, progress: Progress) -> Measured | None:
+    """One run; None when a peer fails, which the report then says. Raises RuntimeError when ours fails."""
+    try:
+        return finish(spec, number, measure(spec, processes, number, progress))
+    except RuntimeError as error:
+        if spec["side"] == OURS:
+            raise
+        report.broken[spec["side"]] = str(error)
+        return None
+
+
+def finish(spec: Spec, number: int, fields: dict[str, Any]) -> Measured:
     """Counts and seconds as figures."""
-    size, cpu = fields.pop("mean_size"), fields.pop("cpu_seconds")
+    size, cpu, by_thread = (fields.pop(name) for name in ("mean_size", "cpu_seconds", "cpu_by_thread"))
     rate = fields["delivered"] / fields["seconds"]
     done = max(fields["delivered"] + fields["failed"], 1)
     return Measured(
-        side=side,
+        side=spec["side"],
         round=number,
         records_per_s=rate,
         mb_per_s=rate * size / 1e6,
         cpu_us_per_record=cpu / done * 1e6,
+        cpu_us_by_thread={name: round(seconds / done * 1e6, 4) for name, seconds in by_thread.items()},
+        offered=spec["throughput"],
         **fields,
     )
 
@@ -166,7 +194,7 @@ def finish(side: str, number: int, fields: dict[str, Any]) -> Measured:
 def measure(spec: Spec, processes: int, number: int, progress: Progress) -> dict[str, Any]:
     """One run in processes of its own. Raises RuntimeError."""
     if spec["side"] in programs.NAMES:
-        progress(spec["side"], number, 0)
+        progress(spec, number, 0)
         return programs.run(spec["side"], spec)
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(share(spec, processes, n))) for n in range(processes)]
@@ -177,7 +205,7 @@ def measure(spec: Spec, processes: int, number: int, progress: Progress) -> dict
         def follow(n: int) -> dict[str, Any]:
             def advance(count: int) -> None:
                 delivered[n] = count
-                progress(spec["side"], number, sum(delivered))
+                progress(spec, number, sum(delivered))
 
             return workers[n].finish(advance)
 
@@ -205,11 +233,13 @@ def share(spec: Spec, processes: int, n: int) -> Spec:
 def merge(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Counts, CPU and memory added up; the time of the slowest; one histogram of all."""
     merged = {name: sum(one[name] for one in results) for name in ("delivered", "failed", "cpu_seconds", "rss_kb")}
+    names = dict.fromkeys(name for one in results for name in one["cpu_by_thread"])
     return {
         **merged,
         "seconds": max(one["seconds"] for one in results),
         "latency_us": quantiles(one["histogram"] for one in results),
         "mean_size": results[0]["mean_size"],
+        "cpu_by_thread": {name: sum(one["cpu_by_thread"].get(name, 0.0) for one in results) for name in names},
         "series": [sum(counts) for counts in zip_longest(*(one["series"] for one in results), fillvalue=0)],
     }
 

@@ -58,6 +58,11 @@ def is_ready(spec: Spec) -> bool:
     return spec["api"].startswith("publish")
 
 
+def all_reports(api: str) -> str:
+    """The reports that tell the latency of every record, by the API."""
+    return "route" if api == "raise_event" else "batch"
+
+
 def late_us(due: float) -> int:
     """Microseconds since the intended time."""
     return max(0, int((time.perf_counter() - due) * 1e6))

@@ -20,6 +20,7 @@ from pykafkaevt.bench.ours import ours
 from pykafkaevt.bench.peers import PEERS
 from pykafkaevt.bench.schedule import Latencies, schedule
 from pykafkaevt.bench.side import SINGLE_CHUNK, Side, Spec, is_ready
+from pykafkaevt.bench.threads import ThreadCpu, cpu_by_thread, name_threads, spent
 from pykafkaevt.bench.workload import Chunk, make
 from pykafkaevt.errors import ConfigError
 from pykafkaevt.references import all_resolved, without
@@ -85,11 +86,12 @@ def made_side(spec: Spec, servers: str, topic: str, latencies: Latencies) -> Sid
 
 
 def measure(spec: Spec, side: Side, chunks: list[Chunk]) -> dict[str, Any]:
-    """Send everything, wait for all reports; counts, seconds, CPU seconds, peak RSS in kB, deliveries per 100 ms."""
+    """Send everything, wait for all reports; the fields of Measured, CPU in seconds, in all and by thread."""
     before = side.counts()
     ended = threading.Event()
     series: list[int] = []
-    sampler = threading.Thread(target=sample, args=(side, before[0], ended, series))
+    sampler = threading.Thread(target=sample, args=(side, before[0], ended, series), name="sampling")
+    threads_before = cpu_by_thread()
     used = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
     sampler.start()
@@ -102,6 +104,8 @@ def measure(spec: Spec, side: Side, chunks: list[Chunk]) -> dict[str, Any]:
     side.flush(None)
     seconds = time.perf_counter() - started
     now = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+    by_thread = split(cpu, threads_before, cpu_by_thread())
     ended.set()
     sampler.join()
     delivered, failed = side.counts()
@@ -109,10 +113,19 @@ def measure(spec: Spec, side: Side, chunks: list[Chunk]) -> dict[str, Any]:
         "delivered": delivered - before[0],
         "failed": failed - before[1],
         "seconds": seconds,
-        "cpu_seconds": now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
+        "cpu_seconds": cpu,
+        "cpu_by_thread": by_thread,
         "rss_kb": now.ru_maxrss,
         "series": series,
     }
+
+
+def split(cpu: float, before: dict[int, ThreadCpu], after: dict[int, ThreadCpu]) -> dict[str, float]:
+    """CPU seconds by thread; what threads used that have ended is under `ended`."""
+    by_thread = spent(before, after)
+    rest = cpu - sum(by_thread.values())
+    # the system brings a running thread's time up to date every few milliseconds
+    return {**by_thread, "ended": rest} if by_thread and rest > 0.05 * cpu else by_thread
 
 
 def send(spec: Spec, side: Side, chunks: list[Chunk], number: int) -> None:
@@ -144,6 +157,7 @@ def main() -> None:
     """Run the Spec on standard input; whatever goes wrong is said to the parent."""
     # Ctrl-C reaches all processes of a terminal: the parent ends this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    name_threads()
     try:
         run(json.loads(sys.stdin.readline()))
     except ConfigError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pykafkaevt.sip.message import SIP_FIELDS
 
@@ -17,28 +17,41 @@ def renamed(row: Row, suffix: str) -> Row:
     return (*row[:CALL_ID], row[CALL_ID] + suffix, *row[CALL_ID + 1 :])
 
 
+class Verdict(NamedTuple):
+    """What came back: calls, those of them that were whole and in order, records that never came, and those that
+    came out of order, twice, changed, or in another partition than their call's first."""
+
+    calls: int
+    whole: int
+    lost: int
+    misplaced: int
+
+
+class Come(NamedTuple):
+    """What has come of a call: its partition, the values still to come, and those that a later one came before."""
+
+    partition: int
+    expected: list[bytes]
+    passed: list[bytes]
+
+
 class CallOrder:
     """Follows the records of one run, and finds whether each call lies whole and in order in one partition.
 
-    rows: the messages of one pass. suffixes: what each pass appends to a Call-ID. dumps: row to record value.
-    trimmed: partitions whose first records of this run the broker has dropped already.
+    rows: the messages of one replay. suffixes: what each replay appends to a Call-ID. dumps: row to record value.
     """
 
-    def __init__(
-        self, rows: Iterable[Row], suffixes: list[str], dumps: Callable[..., bytes], trimmed: set[int]
-    ) -> None:
+    def __init__(self, rows: Iterable[Row], suffixes: list[str], dumps: Callable[..., bytes]) -> None:
         self.calls: dict[str, list[Row]] = {}
         for row in rows:
             self.calls.setdefault(row[CALL_ID], []).append(row)
-        self.suffixes = suffixes
         self.dumps = dumps
-        self.trimmed = trimmed
+        self.sent = len(suffixes) * sum(map(len, self.calls.values()))
         self.records = 0
+        self.misplaced = 0
         self.faults: dict[str, str] = {}  # by key of the call
         self._keys = {call + suffix: (call, suffix) for suffix in suffixes for call in self.calls}
-        # by key: the partition, the records still to come
-        self._read: dict[str, tuple[int, list[bytes]]] = {}
-        self._ends: set[str] = set()  # keys of calls whose beginning the broker dropped
+        self._read: dict[str, Come] = {}  # by key
 
     def add(self, partition: int, key: bytes | None, value: bytes | None) -> bool:
         """Follow the next record of a partition; False when it is not of this run."""
@@ -48,32 +61,30 @@ class CallOrder:
         self.records += 1
         if name not in self._read:
             call, suffix = self._keys[name]
-            expected = [self.dumps(*renamed(row, suffix)) for row in self.calls[call]]
-            if partition in self.trimmed and value in expected[1:]:
-                expected = expected[expected.index(value) :]
-                self._ends.add(name)
-            self._read[name] = (partition, expected)
-        home, expected = self._read[name]
+            self._read[name] = Come(partition, [self.dumps(*renamed(row, suffix)) for row in self.calls[call]], [])
+        home, expected, passed = self._read[name]
+        if partition == home and value in expected:
+            place = expected.index(value)
+            passed += expected[:place]
+            del expected[: place + 1]
+            return True
+        fault = f"a record of partition {partition} is out of order, there twice or changed"
         if partition != home:
-            self.faults.setdefault(name, f"its records are in partitions {home} and {partition}")
-        elif not expected or value != expected[0]:
-            self.faults.setdefault(name, f"a record of partition {partition} is out of order or changed")
-        else:
-            del expected[0]
+            fault = f"its records are in partitions {home} and {partition}"
+        for still_to_come in (expected, passed):
+            if value in still_to_come:
+                still_to_come.remove(value)
+        self.misplaced += 1
+        self.faults.setdefault(name, fault)
         return True
 
-    def finish(self) -> tuple[int, int]:
-        """The number of calls read back whole and of all calls; `faults` then has those that lack records too.
-
-        A trimmed partition may lack the beginning of a call or all of it, but not in the last pass.
-        """
-        whole = 0
-        for name, (call, suffix) in self._keys.items():
-            partition, missing = self._read.get(name, (None, self.calls[call]))
-            if not missing and name not in self._ends:
-                whole += name not in self.faults
-                continue
-            dropped = self.trimmed if partition is None else name in self._ends and not missing
-            if not dropped or suffix == self.suffixes[-1]:
-                self.faults.setdefault(name, "it has not come back whole")
-        return whole, len(self._keys)
+    def finish(self) -> Verdict:
+        """What came back; `faults` then has the calls that lack records too."""
+        lost = 0
+        for name, (call, _) in self._keys.items():
+            come = self._read.get(name)
+            missing = len(self.calls[call]) if come is None else len(come.expected) + len(come.passed)
+            lost += missing
+            if missing:
+                self.faults.setdefault(name, f"{missing} of its records did not come back")
+        return Verdict(len(self._keys), len(self._keys) - len(self.faults), lost, self.misplaced)

@@ -232,7 +232,7 @@ def reason_of(error: Exception) -> str:
     return cause.str() if isinstance(cause, KafkaError) else str(cause)
 
 
-def consumer(socket: KafkaSocket, bootstrap_servers: str | None = None) -> ClusterClient:
+def consumer(socket: KafkaSocket, bootstrap_servers: str | None = None, **properties: Any) -> ClusterClient:
     """A Consumer that reads assigned partitions and leaves no trace in the cluster."""
     return ClusterClient(
         Consumer,
@@ -243,5 +243,6 @@ def consumer(socket: KafkaSocket, bootstrap_servers: str | None = None) -> Clust
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
+            **properties,
         },
     )

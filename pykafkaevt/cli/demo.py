@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from importlib.resources import files
-from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from rich.console import Console
@@ -14,17 +11,13 @@ from rich.text import Text
 
 from pykafkaevt.capture import read_capture
 from pykafkaevt.cli.arguments import is_embedded, kafka_socket
-from pykafkaevt.cli.call_order import CALL_ID, CallOrder, Row, renamed
-from pykafkaevt.cli.display import error_words, printable, progress
+from pykafkaevt.cli.call_order import CALL_ID, CallOrder, Row, Verdict
+from pykafkaevt.cli.display import error_words, progress
+from pykafkaevt.cli.replay import READING, Latencies, Reader, Replayed, replay
 from pykafkaevt.sip.message import SIP_EVENT, SIP_FIELDS, headers
 from pykafkaevt.sockets import KafkaSocket
 
-if TYPE_CHECKING:
-    from pykafkaevt import EventTemplate, Producer, ProducerStats
-    from pykafkaevt.cli.cluster import ClusterClient
-
-ANSWER = 10.0  # seconds the brokers have to answer a question, or to send the next record
-REFRESH = 0.1  # seconds between two looks at the acknowledgements
+COMPARED = 2.0  # seconds beside confluent-kafka, of both together
 
 
 def message_rows() -> list[Row]:
@@ -59,14 +52,6 @@ def message_rows() -> list[Row]:
     return rows
 
 
-class Sent(NamedTuple):
-    """What the producing half of a run gave; seconds from the first emit to the last acknowledgement."""
-
-    records: int
-    seconds: float
-    stats: ProducerStats
-
-
 @click.command(epilog="\b\nExample:\n  pykafkaevt demo --socket kafka:127.0.0.1:9092/sip")
 @click.option(
     "--socket",
@@ -79,9 +64,16 @@ class Sent(NamedTuple):
 @click.option(
     "--calls-times",
     type=click.IntRange(1),
-    default=500,
+    default=300,
     show_default=True,
     help="How often the 150 calls are replayed, each time under other Call-IDs.",
+)
+@click.option(
+    "--compare-for",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    help="How long to send as fast as it goes, beside confluent-kafka.  "
+    f"[default: {COMPARED:g} with the embedded broker, 0 with another: it would get some million records]",
 )
 @click.option(
     "--timeout",
@@ -90,12 +82,13 @@ class Sent(NamedTuple):
     show_default=True,
     help="Seconds to wait for space in the queue and for acknowledgements.",
 )
-def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
-    """Replay the SIP messages of 150 real calls as events, then read them back and check them.
+def demo(socket: KafkaSocket, calls_times: int, compare_for: float | None, timeout: float) -> None:
+    """Replay the SIP messages of 150 real calls as events, and check that each arrives, once and in order.
 
-    Each message becomes an event E_SIP with the Call-ID as its key. Every record of this run that the
-    broker still keeps is read back and compared with the capture: each call must lie in one partition, in
-    order. The embedded broker keeps the last 5 MB of a partition; the last replay is always checked whole.
+    Each message becomes an event E_SIP with the Call-ID as its key. Meanwhile every record is read back and
+    compared with the capture: each call must lie in one partition, in order. The first replay is the warm-up:
+    its records are checked, their latency is not counted. Then the same synthetic events go through this
+    package and confluent-kafka in turns. The last line is the verdict.
     Exits with 1 when a record failed or a call is not as it was sent.
     """
     from pykafkaevt import EventTemplate, Producer  # noqa: PLC0415
@@ -106,122 +99,65 @@ def demo(socket: KafkaSocket, calls_times: int, timeout: float) -> None:
     rows = message_rows()
     run = secrets.token_hex(4)
     suffixes = [f"-{run}-{number}" for number in range(calls_times)]
-    with Producer(socket, full_timeout=timeout) as producer:
-        source = consumer(socket, producer.bootstrap_servers)
+    order = CallOrder(rows, suffixes, template.dumps)
+    latencies = Latencies()
+    with Producer(socket, full_timeout=timeout, on_delivery=latencies.on_delivery) as producer:
+        source = consumer(socket, producer.bootstrap_servers, **READING)
         try:
-            start = {partition: end for partition, (_, end) in source.offsets(ANSWER).items()}
-            passes = ([renamed(row, suffix) for row in rows] for suffix in suffixes)
-            sent = send(producer, template, passes, len(rows) * calls_times, timeout=timeout, console=console)
-            report(console, socket, sent)
-            if sent.stats.in_flight:
-                producer.purge()
-            offsets = source.offsets(ANSWER)
-            trimmed = {p for p, (first, _) in offsets.items() if first > start.get(p, 0)}
-            order = CallOrder(rows, suffixes, template.dumps, trimmed)
-            bounds = {p: (max(first, start.get(p, 0)), end) for p, (first, end) in offsets.items()}
             # the last replay of the first call stands for all
-            sample = read_back(console, source, bounds, order, (rows[0][CALL_ID] + suffixes[-1]).encode())
+            reader = Reader(source, order, (rows[0][CALL_ID] + suffixes[-1]).encode())
+            with progress(console) as bars:
+                replayed = replay(producer, template, rows, suffixes, reader, timeout=timeout, bars=bars)
         finally:
             source.client.close()
-    whole, calls = order.finish()
-    show(console, f"\nOne call as it is in Kafka, of {order.records:,} records read back:")
-    for line in sample:
-        show(console, line)
-    show(console, f"\nCalls read back whole, each in one partition and in order: {whole:,} of {calls:,}.")
-    if trimmed:
-        keeps = "The embedded broker keeps the last 5 MB of a partition" if is_embedded(socket) else "Its retention"
-        show(console, f"{keeps}: the oldest records of this run are gone, the last replay was checked whole.")
+        verdict = order.finish()
+        report(console, socket, replayed, latencies, verdict)
+        show(console, "\nOne call as it is in Kafka:")
+        for line in reader.shown:
+            show(console, line)
+        if compare_for is None:
+            compare_for = COMPARED if is_embedded(socket) else 0
+        ratio = compared(console, socket, producer.bootstrap_servers, compare_for) if compare_for else ""
+    stats = replayed.stats
+    show(
+        console,
+        f"\n{stats.delivered:,} delivered, lost {verdict.lost:,}, out of order {verdict.misplaced:,}: "
+        f"{verdict.whole:,} of {verdict.calls:,} calls whole and in order{ratio}",
+    )
     if order.faults:
         name, fault = next(iter(order.faults.items()))
         raise click.ClickException(f"{len(order.faults)} calls are not as sent, the first, {name}: {fault}")
-    if sent.stats.delivered != sent.records:
-        raise click.ClickException(f"{sent.records - sent.stats.delivered} records were not delivered")
+    if stats.delivered != order.sent:
+        raise click.ClickException(f"{order.sent - stats.delivered} records were not delivered")
 
 
-def send(
-    producer: Producer,
-    template: EventTemplate,
-    passes: Iterator[list[Row]],
-    total: int,
-    *,
-    timeout: float,
-    console: Console,
-) -> Sent:
-    """Emit every pass and wait for the acknowledgements, at most timeout seconds after the last emit."""
-    with progress(console) as bars:
-        emitted = bars.add_task("emitted", total=total)
-        acknowledged = bars.add_task("acknowledged", total=total)
-        begin = monotonic()
-        for rows in passes:
-            producer.emit_many(template, rows, key_field="callid")
-            bars.advance(emitted, len(rows))
-            bars.update(acknowledged, completed=producer.stats().delivered)
-        end = monotonic() + timeout
-        while producer.flush(REFRESH) and monotonic() < end:
-            bars.update(acknowledged, completed=producer.stats().delivered)
-        seconds = monotonic() - begin
-        stats = producer.stats()
-        bars.update(acknowledged, completed=stats.delivered)
-    return Sent(total, seconds, stats)
+def compared(console: Console, socket: KafkaSocket, bootstrap_servers: str, seconds: float) -> str:
+    """What the comparison with confluent-kafka gave, for the verdict; prints its rates."""
+    from pykafkaevt.cli.comparison import rates  # noqa: PLC0415
+
+    found = rates(socket, bootstrap_servers, seconds)
+    ours, peer = found.values()
+    show(console, f"\nAs fast as it goes for {seconds:g} s, in turns, events of 277 bytes, records/s:")
+    for name, rate in found.items():
+        show(console, f"  {name:<15} {rate:>11,.0f}")
+    return f"; {ours / peer:.1f} x confluent-kafka"
 
 
-def read_back(
-    console: Console,
-    source: ClusterClient,
-    bounds: dict[int, tuple[int, int]],
-    order: CallOrder,
-    sample: bytes,
-) -> list[str]:
-    """Give order the records between the bounds (first and end offset by partition), the sample's as text."""
-    from confluent_kafka import TopicPartition  # noqa: PLC0415
-
-    shown = []
-    left = {partition: end for partition, (first, end) in bounds.items() if first < end}
-    source.client.assign([TopicPartition(source.topic, partition, bounds[partition][0]) for partition in left])
-    total = sum(end - bounds[partition][0] for partition, end in left.items())
-    last = monotonic()
-    with progress(console) as bars:
-        task = bars.add_task("read back", total=total)
-        while left:
-            records = source.client.consume(10_000, REFRESH)
-            if not records and monotonic() - last > ANSWER:
-                raise source.failure(f"{total - order.records} of {total} records cannot be read back")
-            for record in records:
-                last = monotonic()
-                if record.error() is not None:
-                    raise click.ClickException(f"{source.bootstrap_servers}: {record.error().str()}")
-                partition, offset, key = record.partition(), record.offset(), record.key()
-                ours = offset < bounds[partition][1] and order.add(partition, key, record.value())
-                if ours and key == sample:
-                    place = f"partition {partition} offset {offset} key {printable(key)}"
-                    shown.append(f"  {place}\n    {printable(record.value())}")
-                if offset + 1 >= bounds[partition][1]:
-                    left.pop(partition, None)
-            bars.advance(task, len(records))
-    return shown
-
-
-def report(console: Console, socket: KafkaSocket, sent: Sent) -> None:
-    """Print the figures of the producing half."""
-    stats = sent.stats
-    latencies = {
-        "p50": stats.latency_p50_us,
-        "p90": stats.latency_p90_us,
-        "p99": stats.latency_p99_us,
-        "p99.9": stats.latency_p999_us,
-        "max": stats.latency_max_us,
-    }
-    latency = ", ".join(f"{name} {microseconds / 1000:,.1f} ms" for name, microseconds in latencies.items())
+def report(console: Console, socket: KafkaSocket, replayed: Replayed, latencies: Latencies, verdict: Verdict) -> None:
+    """Print the figures of the replays."""
+    stats = replayed.stats
     show(console, f"socket   {socket.to_text()}")
-    show(console, f"records  {sent.records:,}")
+    show(console, f"records  {stats.queued + stats.rejected:,}, of {verdict.calls:,} calls")
     show(console, f"acks     {stats.delivered:,}")
-    show(console, f"failed   {stats.failed:,}")
+    show(console, f"failed   {stats.failed + stats.rejected:,}")
     for code, count in sorted(stats.errors.items()):
         show(console, f"         {count:,} of them: {error_words(code)}")
-    show(
-        console,
-        f"rate     {stats.delivered / sent.seconds:,.0f} records/s, first emit to last acknowledgement",
-    )
+    if not replayed.measured:
+        show(console, "rate and latency are not measured: the first replay is the warm-up")
+        return
+    rate = replayed.measured / replayed.seconds
+    show(console, f"rate     {rate:,.0f} records/s, each emitted, acknowledged, read back and compared")
+    latency = ", ".join(f"{name} {us / 1000:,.1f} ms" for name, us in latencies.quantiles().items())
     show(console, f"latency  {latency}, emit to acknowledgement")
 
 

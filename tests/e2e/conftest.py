@@ -1,5 +1,6 @@
 """Programs around the bridge, each in the test's own folder and on free loopback ports, and the bridge itself."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from tests.kafka.broker import free_ports
 
@@ -22,11 +24,13 @@ PACKAGES = {
     "sipp": "sip-tester",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "rsyslogd": "rsyslog rsyslog-kafka",
+    "cc": "gcc",
 }
 
 
 def path_of(name: str) -> str | None:
-    """The path of a program, None where it is not; kamailio is in /usr/sbin, which not every user has in PATH."""
+    """The path of a program, None where it is not; servers are in /usr/sbin, which not every user has in PATH."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 
@@ -106,6 +110,42 @@ class RunningBridge(Program):
         """SIGTERM, and wait for the end; AssertionError unless it ends with 0: everything was acknowledged."""
         self.process.terminate()
         self.wait(seconds)
+
+
+class BrowserPage:
+    """A page in a browser: what it loaded, and what went wrong in it."""
+
+    def __init__(self, browser: Chrome) -> None:
+        self.browser = browser
+
+    def resources(self) -> list[str]:
+        """The addresses of all that the page has loaded."""
+        script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+        return list(self.browser.execute_script(script))
+
+    def complaints(self) -> list[str]:
+        """The errors in the browser's console so far."""
+        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chrome]:
+    """Debian's Chromium."""
+    require("chromium", "chromedriver")
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in ("--headless=new", "--window-size=1280,1400", "--disable-dev-shm-usage", "--no-first-run"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path / 'chromium'}")
+    if os.geteuid() == 0:  # Chromium's sandbox refuses root
+        options.add_argument("--no-sandbox")
+    service = ChromeService(shutil.which("chromedriver"), log_output=str(tmp_path / "chromedriver.log"))
+    browser = Chrome(options, service)
+    try:
+        yield browser
+    finally:
+        browser.quit()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -11,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from pykafkaevt import EmbeddedBroker
-from tests.e2e.conftest import RunningBridge, free_udp_ports, require
+from tests.e2e.conftest import BrowserPage, RunningBridge, free_udp_ports
 
 EVENTS_PER_SECOND = 200
 OUTAGE_SECONDS = 2  # what the page may need to show it
@@ -26,11 +25,8 @@ DRAIN_SECONDS = 30
 SCREENSHOT = "PYKAFKAEVT_SCREENSHOT"
 
 
-class Page:
+class Page(BrowserPage):
     """The live page in a browser, by the ids of its elements."""
-
-    def __init__(self, browser: Chrome) -> None:
-        self.browser = browser
 
     def element(self, name: str) -> WebElement:
         return self.browser.find_element(By.ID, name)
@@ -54,15 +50,6 @@ class Page:
         texts = self.browser.execute_script(style, selector)
         return [tuple(map(int, re.findall(r"\d+", text)[:3])) for text in texts]
 
-    def resources(self) -> list[str]:
-        """The addresses of all that the page has loaded."""
-        script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
-        return list(self.browser.execute_script(script))
-
-    def complaints(self) -> list[str]:
-        """The errors in the browser's console so far."""
-        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
-
     def save(self, suffix: str = "") -> None:
         """Save a picture of the page when SCREENSHOT names a file, `suffix` at the end of its stem."""
         if text := os.environ.get(SCREENSHOT):
@@ -84,23 +71,9 @@ def red(colour: tuple[int, ...]) -> bool:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """A page in Debian's Chromium."""
-    require("chromium", "chromedriver")
-    options = ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in ("--headless=new", "--window-size=1280,1400", "--disable-dev-shm-usage", "--no-first-run"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path / 'chromium'}")
-    if os.geteuid() == 0:  # Chromium's sandbox refuses root
-        options.add_argument("--no-sandbox")
-    service = ChromeService(shutil.which("chromedriver"), log_output=str(tmp_path / "chromedriver.log"))
-    browser = Chrome(options, service)
-    try:
-        yield Page(browser)
-    finally:
-        browser.quit()
+def page(browser: Chrome) -> Page:
+    """A page in it."""
+    return Page(browser)
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """The bench command: small runs on embedded brokers, in the processes it starts itself."""
 
-import csv
 import json
 import os
 import stat
-from html.parser import HTMLParser
+import sys
+import threading
 
 import confluent_kafka
 import pytest
@@ -16,6 +16,8 @@ from pykafkaevt.bench.peers import PEERS
 from pykafkaevt.bench.programs import java_result
 from pykafkaevt.bench.runner import Measured, Report, merge, settings_of
 from pykafkaevt.bench.schedule import Latencies, quantiles, schedule
+from pykafkaevt.bench.threads import ThreadCpu, cpu_by_thread, name_threads, spent
+from pykafkaevt.bench.worker import split
 from pykafkaevt.bench.workload import EVENT, FIELDS, KEY_SIZE, VALUE_SIZE, as_dict, make
 from pykafkaevt.cli.commands import commands
 from pykafkaevt.sockets import parse_socket
@@ -141,7 +143,15 @@ def test_histograms_are_merged_before_their_quantiles_are_taken():
 
 
 def test_processes_add_up():
-    one = {"delivered": 10, "failed": 1, "cpu_seconds": 0.5, "rss_kb": 100, "seconds": 1.0, "mean_size": 302.0}
+    one = {
+        "delivered": 10,
+        "failed": 1,
+        "cpu_seconds": 0.5,
+        "rss_kb": 100,
+        "seconds": 1.0,
+        "mean_size": 302.0,
+        "cpu_by_thread": {"main": 0.25},
+    }
     both = merge(
         [
             {**one, "series": [4, 6], "histogram": Latencies().encoded()},
@@ -150,6 +160,37 @@ def test_processes_add_up():
     )
     assert (both["delivered"], both["failed"], both["cpu_seconds"], both["rss_kb"]) == (20, 2, 1.0, 200)
     assert (both["seconds"], both["series"]) == (2.0, [5, 8, 7])
+
+
+def test_cpu_is_split_by_the_names_of_threads():
+    before = {1: ThreadCpu("main", 1.0), 2: ThreadCpu("rdk:broker", 2.0), 3: ThreadCpu("ended", 9.0)}
+    after = {
+        1: ThreadCpu("main", 1.5),
+        2: ThreadCpu("rdk:broker", 4.0),
+        4: ThreadCpu("rdk:broker", 0.25),
+        5: ThreadCpu("reports", 1.0),
+    }
+    assert spent(before, after) == {"rdk:broker": 2.25, "reports": 1.0, "main": 0.5}
+    # what is in no thread any more
+    assert split(5.0, before, after) == {"rdk:broker": 2.25, "reports": 1.0, "main": 0.5, "ended": 1.25}
+    assert split(3.8, before, after).keys() == {"rdk:broker", "reports", "main"}
+    assert split(5.0, {}, {}) == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: /proc tells the threads")
+def test_threads_have_their_names_in_the_system(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
+    name_threads()
+    go_on = threading.Event()
+    threads = [threading.Thread(target=go_on.wait, name=name) for name in ("pykafkaevt reports calls", "worker-12")]
+    for thread in threads:
+        thread.start()
+    found = cpu_by_thread()
+    go_on.set()
+    assert [found[thread.native_id].name for thread in threads] == ["reports", "worker"]
+    assert found[os.getpid()].name == "main"
+    assert found[os.getpid()].seconds > 0
+    assert cpu_by_thread(2**30) == {}
 
 
 def test_ratios_are_taken_round_by_round():
@@ -249,6 +290,9 @@ def test_a_run_says_what_it_measured(tmp_path, options):
     assert list(one["latency_us"]) == QUANTILE_NAMES
     assert 0 < one["latency_us"]["p50"] <= one["latency_us"]["max"]
     assert result["settings"]["acks"] == "all"
+    # the embedded broker's thread is one of the process
+    assert {"main", "reports", "rdk:broker", "rdk:mock"} <= one["cpu_us_by_thread"].keys()
+    assert all(us >= 0 for us in one["cpu_us_by_thread"].values())
 
 
 def test_two_processes_share_the_records_in_each_round(tmp_path):
@@ -297,7 +341,9 @@ def program(path, body):
 
 def test_a_program_gets_the_same_settings_and_its_result_is_taken(tmp_path, monkeypatch):
     latency = ",".join(f'"{name}":{n}' for n, name in enumerate(QUANTILE_NAMES, 1))
-    said = f'{{"records":1000,"seconds":0.5,"cpu_us_per_record":2.5,"latency_us":{{{latency}}},"failed":0,"rss_kb":9}}'
+    threads = '"cpu_us_by_thread":{"main":2.0,"reports":0.5}'
+    said = f'{{"records":1000,"seconds":0.5,"cpu_us_per_record":2.5,{threads},"latency_us":{{{latency}}},'
+    said += '"failed":0,"rss_kb":9}'
     program(tmp_path / "c", f"echo \"$@\" > {tmp_path}/arguments; echo '{said}'")
     monkeypatch.setenv("PYKAFKAEVT_PEERS", str(tmp_path))
     socket = "kafka:embedded/t?g.linger.ms=9&t.compression.type=lz4"
@@ -310,6 +356,7 @@ def test_a_program_gets_the_same_settings_and_its_result_is_taken(tmp_path, monk
     peer = found["measured"][1]
     assert (peer["side"], peer["records_per_s"], peer["cpu_us_per_record"], peer["rss_kb"]) == ("c", 2000.0, 2.5, 9)
     assert peer["latency_us"] == {name: n for n, name in enumerate(QUANTILE_NAMES, 1)}
+    assert peer["cpu_us_by_thread"] == {"main": 2.0, "reports": 0.5}
 
 
 def test_a_peer_that_breaks_is_named_and_fails_the_command(tmp_path, monkeypatch):
@@ -318,6 +365,7 @@ def test_a_peer_that_breaks_is_named_and_fails_the_command(tmp_path, monkeypatch
     result = run("--compare", "c", "--num-records", 100)
     assert result.exit_code == 1
     assert "c failed: c: no such option" in result.stdout
+    assert "Error: failed: c\n" in result.stderr
 
 
 def test_the_line_of_kafkas_own_tool_is_understood():
@@ -328,40 +376,6 @@ def test_the_line_of_kafkas_own_tool_is_understood():
     found = java_result(line, 1.5)
     assert (found["delivered"], found["seconds"], found["cpu_seconds"]) == (5000, 0.5, 1.5)
     assert found["latency_us"] == {"p50": 3000, "p90": None, "p99": 8000, "p99.9": 90_000, "max": 99_000}
-
-
-class Links(HTMLParser):
-    """What a page would load or lead to."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found += [value for name, value in attrs if name in ("src", "href", "action", "data")]
-
-
-def test_the_page_needs_nothing_else_and_the_csv_has_a_row_a_run(tmp_path):
-    arguments = ("--num-records", 1000, "--repeat", 2, "--compare", "aiokafka")
-    assert run(*arguments, "--output", tmp_path / "r.html").exit_code == 0
-    page = (tmp_path / "r.html").read_text()
-    links = Links()
-    links.feed(page)
-    assert links.found == []
-    assert "Plotly.newPlot(" in page
-    assert "aiokafka is absent" in page
-    assert run(*arguments, "--output", tmp_path / "r.csv").exit_code == 0
-    with (tmp_path / "r.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["side"], row["delivered"]) for row in rows] == [("ours", "1000"), ("ours", "1000"), ("aiokafka", "")]
-    assert rows[2]["absent"]
-    assert float(rows[0]["latency_p99_us"]) > 0
-
-
-def test_a_secret_is_in_no_result(tmp_path):
-    result = run("kafka:embedded/t?g.sasl.password=verysecret", "--num-records", 100, "--output", tmp_path / "r.json")
-    assert result.exit_code == 0, result.output
-    assert "verysecret" not in result.output + (tmp_path / "r.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -378,6 +392,8 @@ def test_a_secret_is_in_no_result(tmp_path):
         ("--compare", "confluent", "--processes", 2),
         ("--num-records", 1, "--threads", 2),
         ("--payload-file", "/nowhere"),
+        ("--sweep", "--throughput", 10),
+        ("--budget", "/nowhere"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments):
@@ -388,9 +404,3 @@ def test_a_property_that_librdkafka_refuses_is_wrong_usage():
     result = run("kafka:embedded/t?g.no.such=1", "--num-records", 10)
     assert result.exit_code == 2
     assert "no.such" in result.output
-
-
-def test_a_full_disk_or_missing_folder_fails_the_command(tmp_path):
-    result = run("--num-records", 10, "--output", tmp_path / "none" / "r.json")
-    assert result.exit_code == 1
-    assert os.strerror(2) in result.output

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -702,47 +703,68 @@ FIRST, LAST = sent("-1"), sent("-2")
 
 
 @pytest.mark.parametrize(
-    ("records", "trimmed", "whole", "faults"),
+    ("records", "whole", "lost", "misplaced", "faults"),
     [
-        (FIRST + LAST, (), 4, {}),
-        ([(9, None, b"x"), (9, b"other", b"x"), *FIRST, *LAST], (), 4, {}),
-        (swapped(FIRST, 0, 2) + LAST, (), 3, {"a-1": "out of order"}),
-        ([*FIRST, FIRST[-1], *LAST], (), 3, {"b-1": "out of order"}),
-        ([(*FIRST[0][:2], b"{}"), *FIRST[1:], *LAST], (), 3, {"a-1": "out of order or changed"}),
-        ([*FIRST[:-1], (0, *FIRST[-1][1:]), *LAST], (), 3, {"b-1": "partitions 1 and 0"}),
-        (FIRST[:-1] + LAST, (), 3, {"b-1": "whole"}),
-        (FIRST[2:] + LAST, (), 2, {"a-1": "out of order", "b-1": "out of order"}),
-        (FIRST[2:] + LAST, (0, 1), 2, {}),
-        (FIRST[3:] + LAST, (0, 1), 2, {}),
-        (FIRST[2:] + LAST, (0,), 2, {"b-1": "out of order"}),
-        (swapped(FIRST[2:], 0, 2) + LAST, (0, 1), 2, {"a-1": "out of order"}),
-        (LAST, (0, 1), 2, {}),
-        (LAST, (), 2, {"a-1": "whole", "b-1": "whole"}),
-        (LAST[2:], (0, 1), 0, {"a-2": "whole", "b-2": "whole"}),
-        ([], (0, 1), 0, {"a-2": "whole", "b-2": "whole"}),
+        (FIRST + LAST, 4, 0, 0, {}),
+        ([(9, None, b"x"), (9, b"other", b"x"), *FIRST, *LAST], 4, 0, 0, {}),
+        (swapped(FIRST, 0, 2) + LAST, 3, 0, 1, {"a-1": "out of order"}),
+        (swapped(FIRST, 0, 4) + LAST, 3, 0, 2, {"a-1": "out of order"}),
+        ([*FIRST, FIRST[-1], *LAST], 3, 0, 1, {"b-1": "twice"}),
+        ([(*FIRST[0][:2], b"{}"), *FIRST[1:], *LAST], 3, 1, 1, {"a-1": "changed"}),
+        ([*FIRST[:-1], (0, *FIRST[-1][1:]), *LAST], 3, 0, 1, {"b-1": "partitions 1 and 0"}),
+        (FIRST[:-1] + LAST, 3, 1, 0, {"b-1": "1 of its records did not come back"}),
+        (FIRST[2:] + LAST, 2, 2, 0, {"a-1": "1 of its records", "b-1": "1 of its records"}),
+        (LAST, 2, 6, 0, {"a-1": "3 of its records", "b-1": "3 of its records"}),
     ],
 )
-def test_each_call_must_come_back_whole_in_order_and_from_one_partition(records, trimmed, whole, faults):
-    order = CallOrder(ROWS, ["-1", "-2"], TEMPLATE.dumps, set(trimmed))
+def test_each_call_must_come_back_whole_in_order_and_from_one_partition(records, whole, lost, misplaced, faults):
+    order = CallOrder(ROWS, ["-1", "-2"], TEMPLATE.dumps)
     ours = [order.add(*record) for record in records]
-    assert order.finish() == (whole, 4)
+    assert order.finish() == (4, whole, lost, misplaced)
+    assert order.sent == 12
     assert order.records == sum(ours) == sum(record[0] != 9 for record in records)
     assert order.faults.keys() == faults.keys()
     assert all(fault in order.faults[name] for name, fault in faults.items())
 
 
-def test_demo_checks_all_it_sent_when_nothing_was_dropped():
-    result = run("demo", "--calls-times", 3)
+def test_the_demo_ends_with_a_verdict_on_every_record(monkeypatch):
+    for of_the_extra_bench in ("hdrh", "hdrh.histogram", "plotly"):
+        monkeypatch.setitem(sys.modules, of_the_extra_bench, None)
+    result = run("demo", "--compare-for", 0.2)
     assert result.exit_code == 0, result.output
-    assert "\nacks     2,700\nfailed   0\n" in result.stdout
-    assert result.stdout.endswith("one partition and in order: 450 of 450.\n")
+    assert "\nacks     270,000\nfailed   0\n" in result.stdout
+    assert re.search(r"\nlatency  p50 [\d.]+ ms, .*, max [\d.,]+ ms, emit to acknowledgement\n", result.stdout)
     assert result.stdout.count('"method":"E_SIP"') == 6
+    assert re.fullmatch(
+        "270,000 delivered, lost 0, out of order 0: 45,000 of 45,000 calls whole and in order; "
+        r"\d+\.\d x confluent-kafka",
+        result.stdout.splitlines()[-1],
+    )
 
 
-def test_demo_says_what_the_embedded_broker_dropped():
-    result = run("demo", "--calls-times", 80)
+def test_the_demo_without_comparison_has_no_warm_up_in_its_latencies():
+    result = run("demo", "--calls-times", 1, "--compare-for", 0)
     assert result.exit_code == 0, result.output
-    assert "the oldest records of this run are gone, the last replay was checked whole" in result.stdout
+    assert "rate and latency are not measured: the first replay is the warm-up\n" in result.stdout
+    last = "900 delivered, lost 0, out of order 0: 150 of 150 calls whole and in order"
+    assert result.stdout.splitlines()[-1] == last
+
+
+def test_the_demo_says_what_is_lost_and_out_of_order(monkeypatch):
+    whole = CallOrder.add
+    seen = []
+
+    def add(self, partition, key, value):
+        seen.append(key)
+        if len(seen) == 1:  # the first record of a call never comes
+            return True
+        return whole(self, partition, key, value)
+
+    monkeypatch.setattr(CallOrder, "add", add)
+    result = run("demo", "--calls-times", 2, "--compare-for", 0)
+    assert result.exit_code == 1
+    assert "\n1,800 delivered, lost 1, out of order 0: 299 of 300 calls whole and in order\n" in result.stdout
+    assert re.fullmatch("Error: 1 calls are not as sent, .*: 1 of its records did not come back\n", result.stderr)
 
 
 def test_demo_reads_only_its_own_records(embedded, topic):
@@ -751,12 +773,13 @@ def test_demo_reads_only_its_own_records(embedded, topic):
     for _ in range(2):
         result = run("demo", "--socket", text, "--calls-times", 2)
         assert result.exit_code == 0, result.output
-        assert "of 1,800 records read back" in result.stdout
-        assert "300 of 300." in result.stdout
+        assert result.stdout.endswith(
+            "\n1,800 delivered, lost 0, out of order 0: 300 of 300 calls whole and in order\n"
+        )
 
 
 def test_demo_fails_without_a_broker(closed_port, monkeypatch):
-    monkeypatch.setattr("pykafkaevt.cli.demo.ANSWER", 0.5)
+    monkeypatch.setattr("pykafkaevt.cli.replay.ANSWER", 0.5)
     result = run("demo", "--socket", f"kafka:127.0.0.1:{closed_port}/t")
     assert result.exit_code == 1
     assert "no answer within 0.5 s" in result.stderr

@@ -5,6 +5,6 @@ import subprocess
 import pytest
 
 
-@pytest.mark.parametrize("source", ["gate", "queue_room"])
+@pytest.mark.parametrize("source", ["gate", "pacing", "queue_room"])
 def test_what_threads_share(compile_c, source):
     subprocess.run([compile_c(source)], check=True, timeout=60)

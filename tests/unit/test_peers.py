@@ -49,6 +49,9 @@ def test_every_record_has_its_report(peer, mode, config):
     assert result["seconds"] > 0
     assert result["cpu_us_per_record"] > 0
     assert result["rss_kb"] > 1000
+    by_thread = result["cpu_us_by_thread"]
+    assert {"main", "reports", "rdk:broker", "rdk:mock"} <= by_thread.keys()
+    assert sum(by_thread.values()) == pytest.approx(result["cpu_us_per_record"], rel=0.1)
     latency = result["latency_us"]
     assert list(latency) == ["p50", "p90", "p99", "p99.9", "max"]
     assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["p99.9"] <= latency["max"]

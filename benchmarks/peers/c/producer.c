@@ -4,8 +4,8 @@
  *
  * Sends one ready-made payload with keys made before the clock starts, four records a key, and takes the delivery
  * reports in a thread. The clock stops when the last report is in. Prints one line of JSON: records, seconds,
- * cpu_us_per_record (user and system, of the timed part; with `embedded` the broker's too), latency_us, failed,
- * rss_kb (peak). Ends with 1 when not all were delivered, with 2 for wrong usage.
+ * cpu_us_per_record (user and system, of the timed part; with `embedded` the broker's too), cpu_us_by_thread,
+ * latency_us, failed, rss_kb (peak). Ends with 1 when not all were delivered, with 2 for wrong usage.
  *
  * --throughput R sends record n when it is due, n/R seconds after the start, and counts its latency from then. */
 #include <errno.h>
@@ -23,6 +23,7 @@
 #include "counters.h"
 #include "librdkafka_loader.h"
 #include "event_count.h"
+#include "threads.h"
 
 enum {
     FAILED = 1,
@@ -394,6 +395,7 @@ int main(int argc, char **argv) {
     rd_kafka_t *carrier = NULL;
     rd_kafka_mock_cluster_t *cluster = NULL;
     struct rusage before, after;
+    static threads_cpu threads_before, threads_after;
 
     r.o = parse(argc, argv);
     if (rdkafka_load(r.o.librdkafka, &api, reason, sizeof reason))
@@ -405,6 +407,7 @@ int main(int argc, char **argv) {
     int error = pthread_create(&report_thread, NULL, serve, &r.reports);
     if (error)
         fail(FAILED, "the report thread: %s", strerror(error));
+    pthread_setname_np(report_thread, "reports");
 
     /* one record first: connections and the topic's partitions are there when the clock starts */
     if (api.produce(r.topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, "warm", 4, NULL, 0, NULL))
@@ -413,16 +416,20 @@ int main(int argc, char **argv) {
         fail(FAILED, "%s took no record within %d s", r.o.bootstrap, WARM_MS / 1000);
     memset(&r.reports.latency, 0, sizeof r.reports.latency);
 
+    threads_look(&threads_before);
     getrusage(RUSAGE_SELF, &before);
     r.started = monotonic_us();
     produce_all(&r);
     bool complete = all_reported(&r, 1 + r.o.records - r.refused, -1);
     double seconds = (double)(monotonic_us() - r.started) / 1e6;
     getrusage(RUSAGE_SELF, &after);
+    threads_look(&threads_after);
 
     uint64_t failed = r.o.records + 1 - counter_get(&r.reports.delivered);
-    printf("{\"records\":%" PRIu64 ",\"seconds\":%.6f,\"cpu_us_per_record\":%.4f,\"latency_us\":{", r.o.records,
-           seconds, (cpu_us(&after) - cpu_us(&before)) / (double)r.o.records);
+    printf("{\"records\":%" PRIu64 ",\"seconds\":%.6f,\"cpu_us_per_record\":%.4f,\"cpu_us_by_thread\":",
+           r.o.records, seconds, (cpu_us(&after) - cpu_us(&before)) / (double)r.o.records);
+    threads_print(&threads_before, &threads_after, (double)r.o.records);
+    fputs(",\"latency_us\":{", stdout);
     static const struct {
         const char *name;
         double quantile;

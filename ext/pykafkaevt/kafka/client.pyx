@@ -72,7 +72,7 @@ cdef class Client(Keeper):
         topic.client = &self.handle
         topic.spec = <PyObject*> spec
         topic.on_delivery = topic.on_error = <PyObject*> None
-        counter_set(&topic.unpaced_at, <uint64_t> -1)
+        counter_set(&topic.paced_at, <uint64_t> -1)
         counter_set(&topic.stalled_at, <uint64_t> -1)
         with nogil:
             ending = enter(topic, &waiting)

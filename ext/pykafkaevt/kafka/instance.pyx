@@ -1,6 +1,6 @@
 """librdkafka instances and the handles of their topics, made from properties."""
 
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdio cimport snprintf
 
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
@@ -40,6 +40,7 @@ cdef void take_settings(rd_kafka_conf_t* conf, Handle* handle) noexcept:
     for name in (b"queue.buffering.max.messages", b"queue.buffering.max.kbytes"):
         api.conf_set(conf, name, b"2147483647", NULL, 0)
     handle.idempotent = setting(conf, "enable.idempotence") == b"true"
+    handle.linger_us = <int64_t> (1000 * float(setting(conf, "linger.ms")))
 
 
 cdef bytes setting(rd_kafka_conf_t* conf, const char* name):

@@ -261,7 +261,7 @@ cdef class Keeper:
             memset(&topic.counts, 0, sizeof(counters))
             counter_set(&topic.refused, 0)
             counter_set(&topic.told, 0)
-            counter_set(&topic.unpaced_at, <uint64_t> -1)
+            counter_set(&topic.paced_at, <uint64_t> -1)
             counter_set(&topic.stalled_at, <uint64_t> -1)
             topic = topic.next
         memset(&self.reports.kept, 0, sizeof(self.reports.kept))

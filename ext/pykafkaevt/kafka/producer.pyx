@@ -33,7 +33,7 @@ from pykafkaevt.kafka.queueing cimport (
 from pykafkaevt.kafka.reports cimport explanation
 from pykafkaevt.kafka.topic cimport (
     ERROR_SLOTS, ERROR_ZERO, GATE_IN, GATE_OPEN, Handle, Topic, all_queued, counter_add, counter_get, gate_enter,
-    gate_leave, histogram_quantile, in_flight, monotonic_us, queue_room_bytes, queue_room_records,
+    gate_leave, histogram_quantile, in_flight, monotonic_us, pacing_init, queue_room_bytes, queue_room_records,
     queue_room_take_single, report_function,
 )
 
@@ -121,7 +121,7 @@ cdef class Producer:
         self.topic.on_delivery = <PyObject*> self.on_delivery
         self.topic.on_error = <PyObject*> self.on_error
         may_block = self.full == FULL_BLOCK or self.full == FULL_BLOCK_ONCE
-        self.topic.pace_from = <uint64_t> -1 if options.pace is None or not may_block else options.pace
+        pacing_init(&self.topic.pace, <uint64_t> -1 if options.pace is None or not may_block else options.pace)
         self.owns_client = owns_client
 
     cdef PyObject* tag_for(self, bint report, PyObject* opaque) except? NULL:
@@ -153,7 +153,7 @@ cdef class Producer:
                 queue_room_take_single(&handle.room, length)
             gate_leave(&handle.gate)
             if queued:
-                if in_flight(self.topic) > self.topic.pace_from:
+                if in_flight(self.topic) > counter_get(&self.topic.pace.limit):
                     with nogil:
                         waited = pace(self.topic)
                     if waited:

@@ -47,7 +47,7 @@ cdef struct Outcome:
     Ending ending
 
 # Queues messages in their order, and counts them in topic.counts. Waits for room as `waiting` says, for an instance
-# that is opened anew after a fatal error, and at the end for the reports to catch up (pace_from).
+# that is opened anew after a fatal error, and at the end for the reports to catch up (Topic.pace).
 cdef void queue(
     Topic* topic, rd_kafka_message_t* messages, Py_ssize_t n, Extras* extras, Waiting* waiting, Outcome* outcome
 ) noexcept nogil
@@ -55,5 +55,5 @@ cdef void queue(
 # Waits until librdkafka's instance may be used, `timeout_us` at most: ENDED_DONE inside the gate, to be left again.
 cdef Ending enter(Topic* topic, Waiting* waiting) noexcept nogil
 
-# Let the reports catch up when more is in flight than the topic's pace_from; whether it waited.
+# Let the reports catch up when more is in flight than the topic's pace; whether it waited.
 cdef bint pace(Topic* topic) noexcept nogil

@@ -22,6 +22,7 @@ cdef enum:
     FIXED = 5                # arguments that every record has
     SLICE_US = 100000        # a wait looks this often whether it should go on
     PACE_US = 10000          # how long a caller lets the reports catch up
+    STALL_US = 100000        # … and others did, with no report at all, until none waits any more
     REOPENING_US = 30000000  # how long an instance may take to be opened anew
 
 
@@ -42,7 +43,7 @@ cdef void queue(
         if outcome.handled < end and not submit_rest(topic, messages, end, extras, waiting, outcome):
             return
         if outcome.handled == n:
-            if in_flight(topic) > topic.pace_from and pace(topic) and interrupted(waiting):
+            if in_flight(topic) > counter_get(&topic.pace.limit) and pace(topic) and interrupted(waiting):
                 outcome.ending = ENDED_INTERRUPTED
             return
         if end > start:
@@ -238,14 +239,16 @@ cdef Ending wait_for_room(Topic* topic, Waiting* waiting, uint64_t seen) noexcep
 cdef bint pace(Topic* topic) noexcept nogil:
     """Let the reports catch up: a caller that may block does so before the queue outgrows the caches.
 
-    When nothing is released meanwhile (brokers far away, or gone) it waits no more until something is. Says whether it
-    waited.
+    When nothing has been released for a while (brokers are gone) it does not, until something is. Says whether it has.
     """
     cdef Handle* handle = topic.client
     cdef uint64_t seen = event_count_sequence(&handle.gate.changed)
-    if seen == counter_get(&topic.unpaced_at) or counter_get(&handle.keeper) == this_thread():
+    if counter_get(&handle.keeper) == this_thread():
+        return False
+    if seen != counter_get(&topic.paced_at):
+        counter_set(&topic.paced_at, seen)
+        counter_set(&topic.paced_us, monotonic_us())
+    elif monotonic_us() - <int64_t> counter_get(&topic.paced_us) > STALL_US:
         return False
     event_count_wait(&handle.gate.changed, seen, PACE_US)
-    if event_count_sequence(&handle.gate.changed) == seen:
-        counter_set(&topic.unpaced_at, seen)
     return True

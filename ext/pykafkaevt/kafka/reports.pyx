@@ -17,7 +17,7 @@ from pykafkaevt.kafka.librdkafka cimport (
 from pykafkaevt.kafka.topic cimport (
     GATE_CLOSED, GATE_DRAINING, GATE_FATAL, GATE_IN, GATE_OPEN, Topic, all_delivered, all_in_flight, counter_add,
     counter_get, counter_set, counters_error, event_count_signal, gate_move, gate_state, gate_users, histogram_add,
-    monotonic_us, queue_room_release,
+    monotonic_us, pacing_report, queue_room_release,
 )
 
 from pykafkaevt.diagnosis import is_of_a_broker, is_refusal
@@ -169,10 +169,10 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
                 r.kept.count += 1
                 kept = True
     if topic != NULL:
-        counter_add(&topic.counts.delivered, delivered)
         counter_add(&topic.counts.failed, failed)
         counter_add(&topic.counts.bytes_delivered, size)
         counter_add(&topic.counts.batches, 1)
+        add_delivered(topic, delivered, m)
         see_refusal(r, topic, delivered != 0)
     if kept:
         r.kept.events[r.kept.event_count] = event
@@ -183,6 +183,14 @@ cdef void count_reports(Reports* r, rd_kafka_event_t* event) noexcept nogil:
         api.event_destroy(event)
         queue_room_release(&r.handle.room, total, payload)
         event_count_signal(&r.handle.gate.changed)
+
+
+cdef void add_delivered(Topic* topic, uint64_t delivered, const rd_kafka_message_t* newest) noexcept nogil:
+    counter_add(&topic.counts.delivered, delivered)
+    if delivered and topic.pace.adapts:
+        pacing_report(
+            &topic.pace, delivered, api.message_latency(newest), topic.client.linger_us, monotonic_us()
+        )
 
 
 cdef void count_failure(Reports* r, Topic* topic, rd_kafka_message_t* message) noexcept nogil:

@@ -69,6 +69,13 @@ cdef extern from "queue_room.h" nogil:
     void queue_room_take_single(queue_room* r, uint64_t bytes)
     void queue_room_release(queue_room* r, uint64_t records, uint64_t bytes)
 
+cdef extern from "pacing.h" nogil:
+    ctypedef struct pacing:
+        counter limit
+        int adapts
+    void pacing_init(pacing* p, uint64_t limit)
+    void pacing_report(pacing* p, uint64_t delivered, int64_t newest_us, int64_t linger_us, int64_t now_us)
+
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
         pass
@@ -89,6 +96,7 @@ cdef struct Handle:
     rd_kafka_queue_t* queue    # of rk: reports, errors, log lines, statistics; inside the gate only
     queue_room room            # what the queue holds, and may hold
     bint idempotent            # a producer ID is needed before the first record goes
+    int64_t linger_us          # linger.ms
     counter keeper             # the report thread's pthread_t, 0 without
     counter broken             # the last try to open anew failed; its exception is in the client
     Topic* topics              # all of them, the newest first; none goes before the client
@@ -111,8 +119,9 @@ cdef struct Topic:
     PyObject* on_error         # likewise; None or a callable
     bint owns_callbacks
     report_function deliver    # NULL: on_delivery gets a DeliveryBatch
-    uint64_t pace_from         # records in flight above which a caller lets the reports catch up
-    counter unpaced_at         # sequence of `changed` at which pacing waited in vain
+    pacing pace                # records in flight above which a caller lets the reports catch up
+    counter paced_at           # sequence of `changed` at which a caller last did so …
+    counter paced_us           # … from when on
     counter stalled_at         # … at which FULL_BLOCK_ONCE gave up waiting
 
 
