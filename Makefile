@@ -8,15 +8,20 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= dev
 BIN := $(VENV)/bin
+LOCKING := build/venv-lock
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Stamps: the environment of this interpreter, the package built in it.
+# Stamps: the environment of this interpreter, with what requirements/ locks, the package built in it.
 MADE := $(VENV)/made-by-$(subst /,_,$(PYTHON))
-BUILT := $(VENV)/built-$(EXTRAS)
-INSTALL = $(BIN)/python -m pip install -q -e '.[$(EXTRAS)]'
+LOCKED := $(VENV)/locked
+BUILT := $(VENV)/built
+# Every file that pip gets has a hash in requirements/. No code of it runs meanwhile but that of sdnotify, which has
+# no wheel and is built by the setuptools of requirements/build.txt; the package gets nothing more (--no-index).
+# --no-compile: most of these modules are never imported.
+PIP_LOCKED = -m pip install -q --no-compile --require-hashes --only-binary :all:
+INSTALL = $(BIN)/python -m pip install -q --no-index --no-build-isolation -e '.[dev]'
 COMPILE = $(BIN)/python setup.py -q build_ext --inplace --parallel 2
 
 .PHONY: help
@@ -29,11 +34,23 @@ $(MADE):
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-# A change in ext/ alone needs no new installation where Cython is at hand (dev): only what changed is compiled.
-$(BUILT): $(MADE) pyproject.toml setup.py $(shell find ext -type f)
+$(LOCKED): $(MADE) requirements/build.txt requirements/dev.txt
+	@echo "== packages, by their hashes"
+	$(BIN)/python $(PIP_LOCKED) -r requirements/build.txt
+	$(BIN)/python $(PIP_LOCKED) --no-binary sdnotify --no-build-isolation -r requirements/dev.txt
+	@touch $@
+
+# A change in ext/ alone needs no new installation: only what changed is compiled.
+$(BUILT): $(LOCKED) pyproject.toml setup.py $(shell find ext -type f)
 	@.ci/need build
 	@echo "== build the package"
-	$(if $(filter-out ext/%,$?)$(filter-out dev,$(EXTRAS)),$(INSTALL),$(COMPILE))
+	$(if $(filter-out ext/%,$?),$(INSTALL),$(COMPILE))
+	@touch $@
+
+$(LOCKING)/locked: requirements/lock.txt
+	@.ci/need build
+	$(PYTHON) -m venv --clear $(LOCKING)
+	$(LOCKING)/bin/python $(PIP_LOCKED) -r requirements/lock.txt
 	@touch $@
 
 .PHONY: build
@@ -45,7 +62,7 @@ demo: build ## the demo: real SIP messages become records on the embedded broker
 
 .PHONY: tools
 tools:
-	@.ci/need kafka sip browser syslog
+	@.ci/need kafka sip browser syslog systemd
 
 .PHONY: test
 test: build tools ## all tests, with a real Apache Kafka
@@ -82,6 +99,16 @@ lint: build ## style and types: ruff, cython-lint, mypy, stubtest
 	$(BIN)/mypy
 	@echo "== stubtest: the .pyi files against the compiled modules"
 	$(BIN)/python -m mypy.stubtest pykafkaevt --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist
+
+.PHONY: lock
+lock: $(LOCKING)/locked ## requirements/ has what pyproject.toml asks for; UPGRADE=--upgrade takes the newest of all
+	@echo "== lock"
+	PATH="$(abspath $(LOCKING)/bin):$$PATH" .ci/lock $(UPGRADE)
+
+.PHONY: audit
+audit: $(LOCKING)/locked ## known vulnerabilities of the packages in requirements/
+	@echo "== audit"
+	$(LOCKING)/bin/python .ci/audit.py requirements/*.txt
 
 SECONDS_TOTAL ?= 1800
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import Any
@@ -12,13 +13,17 @@ from pykafkaevt.kafka.client import Client, close_all
 from pykafkaevt.kafka.process import renewed_after_fork
 from pykafkaevt.kafka.producer import Producer
 from pykafkaevt.options import ProducerOptions
-from pykafkaevt.properties import check_properties, properties_of
+from pykafkaevt.properties import check_properties, exposed_credentials, properties_of
 from pykafkaevt.sockets import Cluster, KafkaSocket
+
+logger = logging.getLogger("pykafkaevt")
 
 
 def open_client(socket: KafkaSocket, name: str) -> Client:
-    """A client of its own for a socket. Raises ConfigError."""
+    """A client of its own for a socket; that others can read its credentials is said in the log. Raises ConfigError."""
     check_properties(socket)
+    if (reason := exposed_credentials(socket)) is not None:
+        logger.warning("%s", reason)
     return Client(embedded.bootstrap_servers(socket), properties_of(socket), name)
 
 

@@ -66,6 +66,31 @@ def check_properties(socket: KafkaSocket) -> None:
         _check_idempotence(socket)
 
 
+def exposed_credentials(socket: KafkaSocket) -> str | None:
+    """That others may read a socket's credentials on the way to its brokers, and what to do; None when they cannot.
+
+    They can where nothing is encrypted, unless all brokers are on this machine. No value is shown. Raises ConfigError
+    for one that is not to be had.
+    """
+    name = "security.protocol"
+    protocol = resolved(f"g.{name}", socket.global_properties.get(name, "plaintext")).lower()
+    has_credentials = protocol == "sasl_plaintext" or any(one.startswith("sasl.") for one in socket.global_properties)
+    if "ssl" in protocol or not has_credentials or all(map(_is_local, socket.cluster[0])):
+        return None
+    return f"{socket.bootstrap_servers}: there are credentials and no encryption: set g.{name}=sasl_ssl"
+
+
+def _is_local(broker: str) -> bool:
+    """Whether a broker, `host:port`, is on this machine or inside this process."""
+    from ipaddress import ip_address  # noqa: PLC0415
+
+    host = broker.rpartition(":")[0].strip("[]")
+    try:
+        return host in ("embedded", "localhost") or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _check_oauthbearer(given: dict[str, str]) -> None:
     for name in ("sasl.mechanism", "sasl.mechanisms"):
         oauthbearer = given.get(name, "").upper() == "OAUTHBEARER"

@@ -81,9 +81,19 @@ class Limit:
         self.open = 0
         self.rate = LogRate(*TROUBLE)
 
-    def note(self) -> dict[str, int]:
-        """The `extra` of a line about it."""
-        return {"limit": self.most, **self.rate.note()}
+    def enter(self) -> bool:
+        """Count one connection more; False, and a line in the log now and then, when that is one too many."""
+        if self.open < self.most:
+            self.open += 1
+            return True
+        if self.rate.allows():
+            extra = {"limit": self.most, **self.rate.note()}
+            logger.warning("one connection too many was closed: %s", self.what, extra=extra)
+        return False
+
+    def leave(self) -> None:
+        """Count one less."""
+        self.open -= 1
 
     def around(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """A protocol factory whose connections are those of `make`, within the limit."""
@@ -102,12 +112,9 @@ class LimitedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """One too many has no protocol behind it."""
         assert isinstance(transport, asyncio.Transport)
-        if self.limit.open >= self.limit.most:
-            if self.limit.rate.allows():
-                logger.warning("one connection too many was closed: %s", self.limit.what, extra=self.limit.note())
+        if not self.limit.enter():
             transport.abort()
             return
-        self.limit.open += 1
         if self.limit.seconds is not None:
             self.timer = asyncio.get_running_loop().call_later(self.limit.seconds, transport.abort)
         self.inner = self.make()
@@ -116,7 +123,7 @@ class LimitedConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The next one may come."""
         if self.inner is not None:
-            self.limit.open -= 1
+            self.limit.leave()
             if self.timer is not None:
                 self.timer.cancel()
             self.inner.connection_lost(exc)

@@ -13,8 +13,9 @@ from typing import Any, Final, Literal
 import orjson
 
 from pykafkaevt import __version__
-from pykafkaevt.bridge.config import EVENT_NAME, BridgeConfig, Input
+from pykafkaevt.bridge.config import EVENT_NAME, BridgeConfig
 from pykafkaevt.bridge.connections import not_queued
+from pykafkaevt.bridge.inputs import Input
 from pykafkaevt.bridge.receivers import Receivers
 from pykafkaevt.bridge.remote_sockets import SOCKET_TEXT, SUBSCRIPTIONS, check_remote
 from pykafkaevt.bridge.routing import COUNTS, Routing
@@ -60,9 +61,10 @@ class Commands:
         return [*self.receivers.faults(), *self.streams.faults()]
 
     def reload(self) -> str:
-        """Read the configuration anew: routes, targets, keys, headers, dead letters; without losing a message.
+        """Read the configuration anew: routes, targets, keys, headers, dead letters, and who may send to the inputs.
 
-        Inputs, workers and control stay as they are. Raises ConfigError, SocketError, after which nothing has changed.
+        No message is lost. Inputs, workers and control stay as they are. Raises ConfigError, SocketError, after which
+        nothing has changed.
         """
         if self.reread is None:
             raise EventError("there is no configuration file to reload", 400)
@@ -146,7 +148,14 @@ class Commands:
                 invalid.update(counts["reasons"])
                 events.update(counts["events"])
                 newest += ingest.last_events()
-            inputs.append({"url": source.url, **totals, "connections": self.streams.connections(source.url)})
+            inputs.append(
+                {
+                    "url": source.url,
+                    **totals,
+                    "connections": self.streams.connections(source.url),
+                    "failed_handshakes": self.streams.failed_handshakes(source.url),
+                }
+            )
         newest.sort(key=lambda one: one["time"], reverse=True)
         return {
             "version": __version__,

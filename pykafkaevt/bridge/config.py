@@ -10,6 +10,17 @@ from typing import Annotated, Any, Final, Literal, final
 
 from msgspec import Meta, Struct, ValidationError, convert
 
+from pykafkaevt.bridge.inputs import (
+    Address,
+    Input,
+    Network,
+    Reference,
+    parse_address,
+    parse_input,
+    parse_network,
+    parse_path,
+    parse_reference,
+)
 from pykafkaevt.errors import ConfigError
 from pykafkaevt.sockets import KafkaSocket, parse_socket
 
@@ -20,51 +31,7 @@ else:
 
 EMBEDDED: Final = "kafka:embedded/bridge?key=callid"  # where events go without `to`
 
-# scheme: what it listens on; "" reads a file and ends by itself
-TRANSPORTS: Final = {
-    "udp": "udp",
-    "unix": "unix",
-    "tcp": "tcp",
-    "hep": "udp",
-    "hep+tcp": "tcp",
-    "stdin": "",
-    "file": "",
-    "pcap": "",
-}
-UNIX_PATH = 107  # bytes of sun_path without its end, unix(7)
 EVENT_NAME = 255  # bytes at most
-
-
-@final
-class Input:
-    """Where events come from; immutable, equal when the URLs are.
-
-    url: as written; scheme: a name of TRANSPORTS; host, port: of udp, tcp, hep and hep+tcp, an IPv6 host without its
-    brackets; path: of unix, file and pcap.
-    """
-
-    __slots__ = ("host", "path", "port", "scheme", "url")
-
-    def __init__(self, url: str, scheme: str, host: str = "", port: int = 0, path: Path | None = None) -> None:
-        self.url = url
-        self.scheme = scheme
-        self.host = host
-        self.port = port
-        self.path = path
-
-    @property
-    def transport(self) -> str:
-        """`udp`, `tcp`, `unix`, or empty for an input that ends by itself."""
-        return TRANSPORTS[self.scheme]
-
-    def __repr__(self) -> str:
-        return f"Input({self.url!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return self.url == other.url if isinstance(other, Input) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.url)
 
 
 @final
@@ -89,12 +56,6 @@ class Route:
         return hash((self.pattern, self.socket))
 
 
-class Address(tuple[str, int]):
-    """A host and a port, in text `HOST:PORT` or `[IPv6]:PORT`."""
-
-    __slots__ = ()
-
-
 Name = Annotated[str, Meta(min_length=1, max_length=EVENT_NAME)]
 
 
@@ -103,7 +64,7 @@ class BridgeConfig(
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
-    rename={"inputs": "input", "routes": "route", "key_fields": "key_field"},
+    rename={"inputs": "input", "routes": "route", "key_fields": "key_field", "hep_keys": "hep_key"},
 ):
     """The whole configuration; immutable.
 
@@ -145,6 +106,18 @@ class BridgeConfig(
     dead_letter: Annotated[
         KafkaSocket | None, Meta(description="Where invalid messages go, the reason in a header.")
     ] = None
+    allow: Annotated[
+        tuple[Network, ...],
+        Meta(description="Senders that udp, tcp and hep inputs listen to, as 10.0.0.0/8; repeatable; without it all."),
+    ] = ()
+    hep_keys: Annotated[
+        tuple[Reference, ...],
+        Meta(
+            max_length=16,
+            description="HEP: where the authentication key stands that packets must have; repeatable, any of them is "
+            "right.",
+        ),
+    ] = ()
     max_size: Annotated[int, Meta(ge=64, le=16 << 20, description="Bytes that a message may have.")] = 65536
     workers: Annotated[int, Meta(ge=1, le=64, description="Threads that receive, for each datagram input.")] = 1
     receive_buffer: Annotated[int, Meta(ge=4096, le=1 << 30, description="Bytes of a datagram socket's buffer.")] = (
@@ -191,6 +164,10 @@ class BridgeConfig(
             places[place] = source
         if self.method is not None and not any(source.scheme in ("stdin", "file") for source in self.inputs):
             raise ConfigError("method", "is for the plain objects of stdin: and file:, and there is no such input")
+        if self.allow and not any(source.transport in ("udp", "tcp") for source in self.inputs):
+            raise ConfigError("allow", "is for udp, tcp and hep inputs, and there is none")
+        if self.hep_keys and not any(source.hep for source in self.inputs):
+            raise ConfigError("hep_key", "is for hep inputs, and there is none")
         if self.control is not None and any(source.path == self.control for source in self.inputs):
             raise ConfigError("control", f"{self.control} is an input")
         if self.http_token is not None and self.http is None:
@@ -255,30 +232,10 @@ def parse_value(kind: type, value: Any) -> Any:
         Route: parse_route,
         Path: parse_path,
         Address: parse_loopback,
+        Network: parse_network,
+        Reference: parse_reference,
     }
     return parsers[kind](value)
-
-
-def parse_input(url: str) -> Input:
-    """The input of a URL. Raises ValueError."""
-    scheme, colon, rest = url.partition(":")
-    if not colon or scheme not in TRANSPORTS:
-        raise ValueError(f"{url!r} begins with none of {', '.join(f'{name}:' for name in TRANSPORTS)}")
-    if not url.isprintable():
-        raise ValueError(f"{url!r} has a control character")
-    if scheme == "stdin":
-        if rest:
-            raise ValueError(f"{url!r}: nothing follows stdin:")
-        return Input(url, scheme)
-    if scheme in ("unix", "file", "pcap"):
-        path = parse_path(rest)
-        if scheme == "unix" and len(str(path).encode()) > UNIX_PATH:
-            raise ValueError(f"{url!r}: a unix socket's path has at most {UNIX_PATH} bytes")
-        return Input(url, scheme, path=path)
-    if not rest.startswith("//"):
-        raise ValueError(f"{url!r} is no {scheme}://HOST:PORT")
-    host, port = parse_address(rest[2:])
-    return Input(url, scheme, host, port)
 
 
 def parse_route(text: str) -> Route:
@@ -292,31 +249,6 @@ def parse_route(text: str) -> Route:
     if len(pattern.encode()) > EVENT_NAME:
         raise ValueError(f"a pattern has at most {EVENT_NAME} bytes")
     return Route(pattern, parse_socket(socket))
-
-
-def parse_path(text: str) -> Path:
-    """A path that is not empty and can be shown. Raises ValueError."""
-    if not text:
-        raise ValueError("missing path")
-    if not text.isprintable():
-        raise ValueError(f"{text!r} has a control character")
-    return Path(text)
-
-
-def parse_address(text: str) -> Address:
-    """The address of `HOST:PORT` or `[IPv6]:PORT`. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
-        raise ValueError(f"{text!r} is no HOST:PORT with a port of 1 to 65535")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-        if ip_address(host).version != 6:
-            raise ValueError(f"{host!r} is no IPv6 address")
-    elif ":" in host or "/" in host or "@" in host:
-        raise ValueError(f"{host!r} is no host; an IPv6 address has [ ] around it")
-    if not host:
-        raise ValueError(f"{text!r} has no host; 0.0.0.0 is all of IPv4, [::] all addresses")
-    return Address((host, int(port)))
 
 
 def parse_loopback(text: str) -> Address:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from pykafkaevt.bridge.config import Input
+from pykafkaevt.bridge.inputs import Input
 from pykafkaevt.errors import Closed, DeliveryError
 from pykafkaevt.jsonrpc.scan import scan_event
 from pykafkaevt.jsonrpc.stream import Splitter
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pykafkaevt.bridge")
 
-CONNECTIONS: Final = 1024  # of an input; more are closed at once
+CLOSING: Final = 5.0  # seconds that a TLS peer may take to say that it closes too
+EXCERPT: Final = 128  # bytes kept of what is no message
 UNANSWERED: Final = 1024  # requests of a connection without an answer above which it is not read
 UNANSWERED_BYTES: Final = 65536  # of their ids
 PIECE: Final = 8192  # bytes that are split at a time, so that the bounds above are kept within a segment
-TOO_MANY: Final = (1, 10.0)  # lines about connections that are one too many: at once, and seconds until one more
+TLS: Final = b"\x16\x03"  # how a handshake begins, RFC 8446 5.1
+PLAIN: Final = (1, 10.0)  # lines about TLS that comes to an input without it: at once, and seconds until one more
 ANSWER: Final = b'{"jsonrpc":"2.0","result":"OK","id":%b}'
 ERROR: Final = b'{"jsonrpc":"2.0","error":{"code":-32000,"message":%b},"id":%b}'
 # why Ingest.feed() did not queue an event; any other reason is that of an invalid message
@@ -43,29 +45,23 @@ class Listener:
     """A TCP input: its socket, its connections and what handles their messages; used by the loop's thread."""
 
     def __init__(self, source: Input, bound: socket.socket, ingest: Ingest, reports: Reports, max_size: int) -> None:
+        self.source = source
         self.url = source.url
-        self.hep = source.scheme == "hep+tcp"
         self.socket = bound
         self.ingest = ingest
         self.reports = reports
         self.max_size = max_size
         self.connections: set[Connection] = set()
-        self.log_rate = LogRate(*TOO_MANY)
+        self.failed_handshakes = 0
+        self.plain_rate = LogRate(*PLAIN)
 
-    def admit(self, connection: Connection) -> bool:
-        """Add a connection unless there are CONNECTIONS already."""
-        if len(self.connections) < CONNECTIONS:
-            self.connections.add(connection)
-            return True
-        if self.log_rate.allows():
-            logger.warning(
-                "%s: the connection of %s is closed: %d are open",
-                self.url,
-                connection.source,
-                CONNECTIONS,
-                extra=self.log_rate.note(),
-            )
-        return False
+    def say_tls(self, connection: Connection, data: bytes) -> None:
+        """Count a peer that speaks TLS to an input without it, and say so in the log now and then."""
+        self.ingest.invalid("tls", data[:EXCERPT], connection.source)
+        if self.plain_rate.allows():
+            text = "%s: %s speaks TLS, and this input does not: %s+tls:// does"
+            scheme = "hep" if self.source.hep else "tcp"
+            logger.warning(text, self.url, connection.source, scheme, extra=self.plain_rate.note())
 
 
 class Connection(asyncio.Protocol):
@@ -77,11 +73,14 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, source: str) -> None:
+        """source: the peer's address. Made in the loop's thread."""
         self.listener = listener
         self.ingest = listener.ingest
-        self.splitter = HepSplitter(listener.max_size) if listener.hep else Splitter(listener.max_size)
-        self.source = ""
+        self.splitter = HepSplitter(listener.max_size) if listener.source.hep else Splitter(listener.max_size)
+        self.source = source
+        self.gone = asyncio.get_running_loop().create_future()  # done when the connection is lost
+        self.fresh = True  # nothing was received yet
         self.received = b""  # what is not split yet, from `done` on
         self.done = 0
         self.unanswered = 0
@@ -90,30 +89,38 @@ class Connection(asyncio.Protocol):
         self.reading = True
         self.ended = False  # nothing more will be read
         self.lost = False  # nobody is there to be answered
+        self.closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count it among the open ones, or close it."""
+        """Count it among the open ones."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self.source = address_text(transport.get_extra_info("peername"))
-        if not self.listener.admit(self):
-            transport.abort()
+        self.listener.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Is not called again before all of it is handled: reading is paused until then."""
-        self.received = data
+        """Reading is paused until all of it is handled; what TLS has decrypted by then may still come."""
+        if self.closing:
+            return
+        if self.fresh and data.startswith(TLS) and not self.listener.source.tls:
+            self.listener.say_tls(self, data)
+            self.transport.abort()
+            return
+        self.fresh = False
+        self.received, self.done = self.received[self.done :] + data, 0
         self.work()
 
     def eof_received(self) -> bool:
-        """The peer has sent all; it may still wait for answers, so the connection stays open."""
+        """The peer has sent all; it may still wait for answers, so the connection stays open: of TLS it cannot."""
         self.end()
-        return True
+        return not self.listener.source.tls
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle what was received; reports that are still to come are dropped."""
         self.lost = True
         self.end()
         self.listener.connections.discard(self)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def pause_writing(self) -> None:
         """The peer does not read its answers."""
@@ -151,8 +158,10 @@ class Connection(asyncio.Protocol):
             if self.ended:
                 for text, reason in self.splitter.finish():
                     self.handle(text, reason)
-                if not self.unanswered:
-                    self.transport.close()
+                if not self.unanswered and not self.closing:
+                    self.close()
+        if self.closing:
+            return
         wanted = not (self.ended or self.received or self.is_full())
         if wanted != self.reading:
             self.reading = wanted
@@ -161,12 +170,23 @@ class Connection(asyncio.Protocol):
             else:
                 self.transport.pause_reading()
 
+    def close(self) -> None:
+        """Close when all answers are sent; a TLS peer that does not close too is left after a while."""
+        self.closing = True
+        if self.listener.source.tls and not self.lost:
+            # what it says to that must be read
+            if not self.reading:
+                self.transport.resume_reading()
+            timer = asyncio.get_running_loop().call_later(CLOSING, self.transport.abort)
+            self.gone.add_done_callback(lambda _: timer.cancel())
+        self.transport.close()
+
     def handle(self, text: bytes, reason: str | None) -> None:
         """One message, or, with a reason, bytes that are none."""
         if reason is not None:
             self.ingest.invalid(reason, text, self.source)
             return
-        request = None if self.listener.hep else request_id(text)
+        request = None if self.listener.source.hep else request_id(text)
         if request is None:
             self.ingest.feed(text, self.source)
             return
@@ -245,9 +265,7 @@ def request_id(text: bytes) -> bytes | None:
     return None if request == b"null" else request
 
 
-def address_text(address: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
-    """`host:port`, `[host]:port` of IPv6; empty when the peer is gone already."""
-    if not address:
-        return ""
+def address_text(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    """`host:port`, `[host]:port` of IPv6."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from pykafkaevt.bridge.accepting import say_trouble_rarely
-from pykafkaevt.bridge.datagrams import removal
+from pykafkaevt.bridge.datagrams import bind_path, removal
 from pykafkaevt.bridge.http import Pages, serving
 from pykafkaevt.bridge.http_token import read_token
 from pykafkaevt.bridge.mi import INVALID_REQUEST, MAX_REQUEST, Bridge, Calls, failure
@@ -39,9 +39,7 @@ def bind_control(path: Path) -> socket.socket:
             path.unlink()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listener.bind(str(path))
-            # nobody can connect before listen()
-            path.chmod(0o600)
+            bind_path(listener, path, 0o600)
             listener.listen(MAX_CLIENTS)
             listener.setblocking(False)
         except BaseException:

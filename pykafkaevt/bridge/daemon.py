@@ -27,6 +27,7 @@ logger = logging.getLogger("pykafkaevt.bridge")
 notify = SystemdNotifier().notify  # systemd's states, sd_notify(3); nothing without systemd
 TICK: Final = 0.5  # seconds between two looks at samples, subscribers and retired targets
 SLICE: Final = 0.05  # seconds in which a signal is seen
+REFUSED: Final = (1, 10.0)  # lines about senders of an input that may not send: at once, and seconds until one more
 DROPS: Final = (1, 5.0)  # lines about the kernel's drops: at once, and seconds until one more
 SAMPLES: Final = (16, 0.5)  # the same of an input's invalid messages
 SAMPLE: Final = ("reason", "source", "size", "excerpt")
@@ -79,6 +80,7 @@ class Bridge:
         self.limit = float("inf")  # time.monotonic() after which nothing is waited for
         self.drops = 0  # of the kernel, as logged
         self.drops_rate = LogRate(*DROPS)
+        self.refused_rates: dict[str, LogRate] = {}
         self.sample_rates: dict[str, LogRate] = {}
         self.faults: list[str] = []  # as logged
 
@@ -113,6 +115,7 @@ class Bridge:
             method=self.config.method,
             speed=self.config.speed,
             max_size=self.config.max_size,
+            admission=self.routing.admission,
         )
         self.commands = Commands(self.routing, self.receivers, self.streams, self.reread)
         self.control = Control(self.commands, self.config.control, self.config.http, self.config.http_token)
@@ -174,6 +177,7 @@ class Bridge:
     def tick(self) -> None:
         """Log what happened since the last call, and close what is not used any more."""
         self.log_samples()
+        self.log_refused()
         self.log_drops()
         self.log_faults()
         self.routing.sweep()
@@ -186,6 +190,15 @@ class Bridge:
                 if rate.allows():
                     extra = {name: sample[name] for name in SAMPLE} | rate.note()
                     logger.warning("%s: invalid message", ingest.url, extra=extra)
+
+    def log_refused(self) -> None:
+        """Senders whose address may not send, one of them since the last call."""
+        for ingest in self.routing.all_ingests():
+            source = ingest.newest_refused()
+            rate = self.refused_rates.setdefault(ingest.url, LogRate(*REFUSED))
+            if source is not None and rate.allows():
+                extra = {"source": source, "refused": ingest.counts()["refused"], **rate.note()}
+                logger.warning("%s: a sender that allow does not name was refused", ingest.url, extra=extra)
 
     def log_drops(self) -> None:
         """What the kernel dropped since the last such line."""

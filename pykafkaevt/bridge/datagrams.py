@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pykafkaevt.bridge.config import Input
+from pykafkaevt.bridge.inputs import Input
 from pykafkaevt.errors import ConfigError
 
 logger = logging.getLogger("pykafkaevt.bridge")
@@ -37,8 +37,7 @@ def open_sockets(source: Input, workers: int, receive_buffer: int) -> list[socke
             remove_stale(source.path)
             one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             opened.append(one)
-            one.bind(str(source.path))
-            os.chmod(source.path, UNIX_MODE)
+            bind_path(one, source.path, UNIX_MODE)
         else:
             family, _, _, _, address = socket.getaddrinfo(
                 source.host, source.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
@@ -59,6 +58,20 @@ def open_sockets(source: Input, workers: int, receive_buffer: int) -> list[socke
             one.close()
         raise ConfigError(source.url, error.strerror or str(error)) from error
     return opened
+
+
+def bind_path(one: socket.socket, path: Path, mode: int) -> None:
+    """Bind a unix socket; its file has the mode from the first moment. Raises OSError.
+
+    A chmod() of the path afterwards could be led to another file by who may write to the folder.
+    """
+    # Linux takes the file's mode from the socket's own; the umask, which belongs to all threads, would take bits away
+    os.fchmod(one.fileno(), mode)
+    before = os.umask(0o777 & ~mode)
+    try:
+        one.bind(str(path))
+    finally:
+        os.umask(before)
 
 
 def remove_stale(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import dpkt  # type: ignore[import-untyped]
 
-from pykafkaevt.bridge.config import Input
+from pykafkaevt.bridge.inputs import Input
 from pykafkaevt.capture import Datagram, read_capture
 from pykafkaevt.errors import ConfigError
 

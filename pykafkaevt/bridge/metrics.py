@@ -18,6 +18,8 @@ INPUT_COUNTERS: Final = {
     "invalid": "Messages that were invalid.",
     "unrouted": "Messages that no route matched.",
     "kernel_drops": "Datagrams the kernel dropped because the receive buffer was full.",
+    "refused": "Datagrams and connections from addresses that may not send; not among those received.",
+    "failed_handshakes": "TLS handshakes that failed.",
 }
 TARGET_COUNTERS: Final = {
     "queued": "Records queued.",

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from pykafkaevt.bridge.config import BridgeConfig, Input
+from pykafkaevt.bridge.config import BridgeConfig
 from pykafkaevt.bridge.datagrams import open_sockets, removal
+from pykafkaevt.bridge.inputs import Input
 from pykafkaevt.bridge.progress import Progress
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Receivers:
         for source in config.inputs:
             if source.transport not in ("udp", "unix"):
                 continue
-            kind = "hep" if source.scheme == "hep" else "json"
+            kind = "hep" if source.hep else "json"
             for number, bound in enumerate(open_sockets(source, config.workers, config.receive_buffer), 1):
                 stack.callback(bound.close)
                 self.threads.append(Receiver(make_ingest(source, kind), bound, number, on_failure))

@@ -7,8 +7,10 @@ import time
 from collections import Counter
 from typing import Final
 
-from pykafkaevt.bridge.config import BridgeConfig, Input
+from pykafkaevt.bridge.admission import ANYONE, Admission, admissions_of
+from pykafkaevt.bridge.config import BridgeConfig
 from pykafkaevt.bridge.ingest import Ingest
+from pykafkaevt.bridge.inputs import Input
 from pykafkaevt.bridge.remote_sockets import CLIENTS
 from pykafkaevt.bridge.targets import Retired, Targets, log_error
 from pykafkaevt.clients import ClientPool
@@ -16,7 +18,7 @@ from pykafkaevt.events import EventInterface
 from pykafkaevt.kafka.client import Client, close_all
 from pykafkaevt.options import ProducerOptions
 
-COUNTS: Final = ("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops")
+COUNTS: Final = ("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops", "refused")
 
 
 class Routing:
@@ -25,6 +27,7 @@ class Routing:
     def __init__(self, config: BridgeConfig) -> None:
         """Opens the clients, connected in the background. Raises ConfigError, and nothing is open."""
         self.config = config
+        self.admissions = dict(admissions_of(config))
         self.interface = EventInterface(max_clients=CLIENTS)
         self.pool = ClientPool(ProducerOptions(on_error=log_error))
         self.ingests: dict[Input, list[Ingest]] = {}
@@ -45,9 +48,14 @@ class Routing:
                 raw=config.raw,
                 method=config.method if kind == "plain" else None,
                 max_size=config.max_size,
+                access=self.admission(source).access,
             )
             self.ingests.setdefault(source, []).append(ingest)
         return ingest
+
+    def admission(self, source: Input) -> Admission:
+        """Who may send to an input."""
+        return self.admissions.get(source, ANYONE)
 
     def by_input(self) -> list[tuple[Input, list[Ingest]]]:
         """The inputs and their ingests."""
@@ -58,11 +66,19 @@ class Routing:
         return [one for _, group in self.by_input() for one in group]
 
     def reconfigure(self, config: BridgeConfig) -> None:
-        """Use the targets, routes and keys of another configuration. Raises ConfigError, and nothing has changed."""
+        """Use the targets, routes and keys of another configuration, and its inputs' rules of who may send.
+
+        Raises ConfigError, and nothing has changed.
+        """
         with self.changing:
+            admissions = admissions_of(config)
             targets = Targets(config, self.pool, self.interface)
             self.config = config
             self.renew(targets)
+            self.admissions.update(admissions)
+            for source, group in self.by_input():
+                for ingest in group:
+                    ingest.set_access(self.admission(source).access)
 
     def renew(self, targets: Targets | None = None) -> None:
         """Have all inputs use routes made now: of other targets, or with other subscribers."""

@@ -13,9 +13,11 @@ from io import FileIO
 from typing import TYPE_CHECKING, Final
 
 from pykafkaevt.bridge.accepting import Limit, most_peers, say_trouble_rarely
-from pykafkaevt.bridge.config import Input
+from pykafkaevt.bridge.acceptor import Acceptor
+from pykafkaevt.bridge.admission import ANYONE, Admission
 from pykafkaevt.bridge.connections import Connection, Listener, Reports
 from pykafkaevt.bridge.files import open_capture, open_file, read_lines, replay, source_name
+from pykafkaevt.bridge.inputs import Input
 from pykafkaevt.bridge.progress import Progress
 from pykafkaevt.capture import Datagram
 from pykafkaevt.errors import Closed, ConfigError
@@ -34,7 +36,8 @@ class Streams:
     """Runs the inputs that are not datagrams.
 
     inputs: all of the bridge; the datagram ones among them are only known here to be there. make_ingest(input, kind):
-    makes what handles an input's messages; kind is "json", "hep" or "plain". method: stdin: and file: hold plain
+    makes what handles an input's messages; kind is "json", "hep" or "plain". admission(input): who may connect, asked
+    for each connection. method: stdin: and file: hold plain
     objects. speed: of pcap:, 1 as recorded, 0 without waiting. max_size: bytes of a message.
 
     readers: the threads of inputs that end by themselves; threads: all. finished: set when all inputs have ended by
@@ -49,9 +52,11 @@ class Streams:
         method: str | None,
         speed: float,
         max_size: int,
+        admission: Callable[[Input], Admission] = lambda _: ANYONE,
     ) -> None:
         self.inputs = tuple(inputs)
         self.make_ingest = make_ingest
+        self.admission = admission
         self.method = method
         self.speed = speed
         self.max_size = max_size
@@ -83,7 +88,7 @@ class Streams:
             stack.pop_all()
         for source, one in opened:
             if isinstance(one, socket.socket):
-                ingest = self.new_ingest(source, "hep" if source.scheme == "hep+tcp" else "json")
+                ingest = self.new_ingest(source, "hep" if source.hep else "json")
                 self.listeners.append(Listener(source, one, ingest, reports, self.max_size))
             else:
                 self.add_reader(source, one)
@@ -111,6 +116,10 @@ class Streams:
     def connections(self, url: str) -> int:
         """The connections that are open to an input."""
         return sum(len(one.connections) for one in self.listeners if one.url == url)
+
+    def failed_handshakes(self, url: str) -> int:
+        """The TLS handshakes with an input that failed."""
+        return sum(one.failed_handshakes for one in self.listeners if one.url == url)
 
     def progress(self) -> tuple[int, bool]:
         """The turns of the connections' thread, and whether it waits for a queue: it feeds the messages itself."""
@@ -178,16 +187,21 @@ class Streams:
         loop = asyncio.get_running_loop()
         say_trouble_rarely(loop)
         limit = Limit("inputs", most_peers())
-        servers = [
-            await loop.create_server(limit.around(partial(Connection, one)), sock=one.socket, backlog=BACKLOG)
-            for one in self.listeners
-        ]
+        acceptors = [Acceptor(one, partial(self.admission, one.source), limit) for one in self.listeners]
+        accepting = [loop.create_task(one.run()) for one in acceptors]
         while not self.stopping.is_set():
             self.turns += 1
             await asyncio.sleep(TICK)
-        for server in servers:
-            server.close()
+            for task in accepting:
+                if task.done():
+                    task.result()
+        for task, listener in zip(accepting, self.listeners, strict=True):
+            task.cancel()
+            await asyncio.wait([task])
+            listener.socket.close()
         await asyncio.sleep(LINGER)
+        for one in acceptors:
+            one.give_up()
         for connection in self.open_connections():
             connection.end()
         while self.open_connections():
@@ -195,6 +209,7 @@ class Streams:
                 for connection in self.open_connections():
                     connection.transport.abort()
             await asyncio.sleep(TICK / 10)
+        await asyncio.gather(*(peer for one in acceptors for peer in one.peers), return_exceptions=True)
 
     def open_connections(self) -> list[Connection]:
         """Those of all inputs."""

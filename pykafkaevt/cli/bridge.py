@@ -15,6 +15,7 @@ import click
 
 from pykafkaevt.cli.display import printable
 from pykafkaevt.errors import ConfigError
+from pykafkaevt.properties import exposed_credentials
 from pykafkaevt.sockets import KafkaSocket
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ METAVARS: Final = {
     "Route": "PATTERN=SOCKET",
     "Path": "PATH",
     "Address": "HOST:PORT",
+    "Network": "CIDR",
+    "Reference": "@file:PATH",
     "str": "NAME",
 }
 
@@ -107,11 +110,14 @@ def bridge(urls: tuple[str, ...], file: str | None, check: bool, **options: Any)
       tcp://HOST:PORT      JSON-RPC notifications or requests (OpenSIPS event_stream)
       hep://HOST:PORT      HEPv3 by UDP (OpenSIPS, Kamailio, FreeSWITCH, Asterisk, heplify)
       hep+tcp://HOST:PORT  HEPv3 by TCP
+      tcp+tls://HOST:PORT?cert=PATH&key=PATH  encrypted; also client_ca=PATH, key_password=@file:PATH
+      hep+tls://HOST:PORT?cert=PATH&key=PATH  the same
       stdin:  file:PATH    JSON, one event a line; ends by itself
       pcap:PATH            the SIP messages of a capture; ends by itself
+    HOST:PORT may have ?allow=CIDR behind it, of HEP ?hep_key=@file:PATH, instead of the options for all.
 
-    SIGTERM ends it when all is acknowledged (--drain), SIGHUP reads the --config FILE again. Exits with 1 when
-    records were not delivered.
+    SIGTERM ends it when all is acknowledged (--drain), SIGHUP reads the --config FILE again, keys and certificates
+    too. Exits with 1 when records were not delivered.
     """
     from pykafkaevt.bridge.config import from_options  # noqa: PLC0415
 
@@ -133,7 +139,7 @@ def bridge(urls: tuple[str, ...], file: str | None, check: bool, **options: Any)
     raise_descriptor_limit()
     if config.to is None:
         warn_of_the_embedded_broker(config.default)
-    daemon = Bridge(config, read if file is not None else None)
+    daemon = Bridge(config, read)
     code = daemon.run()
     if daemon.living:
         # the interpreter's own end would wait for them
@@ -155,12 +161,14 @@ def warn_of_the_embedded_broker(socket: KafkaSocket) -> None:
 
 def check_sockets(config: BridgeConfig) -> None:
     """Make the client of every socket, without connecting it, and look for the files. Raises ConfigError."""
+    from pykafkaevt.bridge.admission import check_admissions  # noqa: PLC0415
     from pykafkaevt.bridge.http_token import read_token  # noqa: PLC0415
     from pykafkaevt.bridge.targets import naming, with_defaults  # noqa: PLC0415
     from pykafkaevt.cli.check import check_properties  # noqa: PLC0415
 
     if config.http_token is not None:
         read_token(config.http_token)
+    check_admissions(config)
     for name, socket in config.sockets():
         with naming(name):
             check_properties(with_defaults(socket))
@@ -179,18 +187,27 @@ def plan(config: BridgeConfig) -> Iterator[tuple[str, str]]:
     """What would run, a name and a value a line; secrets of sockets are masked."""
     for source in config.inputs:
         yield "input", source.url
-    yield from ((name, socket.to_text()) for name, socket in config.sockets())
+        for name, value in source.options.items():
+            yield "", f"{name} {', '.join(value) if isinstance(value, tuple) else value}"
+    for name, socket in config.sockets():
+        yield name, socket.to_text()
+        if (reason := exposed_credentials(socket)) is not None:
+            yield "", f"WARNING: {reason}"
     if config.to is None:
         yield "", "WARNING: without --to the broker is inside the process and forgets the events"
     yield "key_field", ", ".join(config.key_fields)
     yield "time_field", config.time_field or "none, the time of arrival"
     yield "headers", config.headers
-    if any(source.scheme.startswith("hep") for source in config.inputs):
+    if any(source.hep for source in config.inputs):
         yield "raw", "yes" if config.raw else "no"
     if config.method is not None:
         yield "method", config.method
     if any(source.scheme == "pcap" for source in config.inputs):
         yield "speed", f"{config.speed:g} times the capture's" if config.speed else "as fast as it goes"
+    if any(source.transport in ("udp", "tcp") for source in config.inputs):
+        yield "allow", ", ".join(config.allow) or "all"
+    if any(source.hep for source in config.inputs):
+        yield "hep_key", ", ".join(config.hep_keys) or "none"
     yield "max_size", f"{config.max_size} bytes"
     if any(source.transport in ("udp", "unix") for source in config.inputs):
         yield "workers", str(config.workers)

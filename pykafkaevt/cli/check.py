@@ -72,6 +72,8 @@ def describe(socket: KafkaSocket, broker_id: str | None) -> str:
     parts += [("topic", socket.topic), ("key", socket.key or "none")]
     for prefix, given in (("g.", socket.global_properties), ("t.", socket.topic_properties)):
         parts += [("property", f"{prefix}{k}={shown(k, v)}") for k, v in given.items()]
+    if (reason := properties.exposed_credentials(socket)) is not None:
+        parts.append(("WARNING", reason))
     return "\n".join(f"{name:<10} {printable(value)}" for name, value in parts)
 
 

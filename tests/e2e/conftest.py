@@ -26,6 +26,8 @@ PACKAGES = {
     "chromedriver": "chromium-driver",
     "rsyslogd": "rsyslog rsyslog-kafka",
     "cc": "gcc",
+    "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
 }
 
 
@@ -80,9 +82,9 @@ class Program:
             status = f"no end within {seconds} s"
         assert status == 0, f"{self.name}: {status}; the end of its log:\n{self.tail()}"
 
-    def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Wait until ready() is true; AssertionError with its log when it ends before or START_SECONDS pass."""
-        deadline = time.monotonic() + START_SECONDS
+    def wait_until(self, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        """Wait until ready() is true; AssertionError with its log when it ends before or those seconds pass."""
+        deadline = time.monotonic() + seconds
         while not ready():
             alive = self.process.poll() is None and time.monotonic() < deadline
             assert alive, f"{self.name} did not start; its log:\n{self.tail()}"

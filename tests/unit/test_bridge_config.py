@@ -23,8 +23,9 @@ from pykafkaevt.errors import ConfigError
 from pykafkaevt.sockets import parse_socket
 
 UDP = 'input = ["udp://127.0.0.1:5050"]\n'
+SECURE = "kafka:h/t?g.security.protocol=sasl_ssl&g.sasl.mechanism=PLAIN&g.sasl.username=u&g.sasl.password=hunter2"
 EVERY_KEY = """
-input = ["udp://127.0.0.1:5050", "file:/var/log/events"]
+input = ["udp://127.0.0.1:5050", "hep://127.0.0.1:9060", "file:/var/log/events"]
 to = "kafka:h/sip?key=callid"
 route = ["E_ACC_*=kafka:h/acc", "E_?=kafka:h/short?g.linger.ms=5"]
 key_field = ["callid"]
@@ -34,6 +35,8 @@ raw = true
 method = "E_LINE"
 speed = 2
 dead_letter = "kafka:h/dead"
+allow = ["192.0.2.0/24", "2001:db8::1"]
+hep_key = ["@file:/etc/hep.key", "@env:HEP_KEY_OF_BEFORE"]
 max_size = 1000
 workers = 2
 receive_buffer = 65536
@@ -82,7 +85,7 @@ def test_an_input_is_a_url(url, scheme, host, port, path, transport):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("", "begins with none of udp:, unix:, tcp:, hep:"),
+        ("", "begins with none of udp:, unix:, tcp:, tcp+tls:, hep:, hep+tcp:, hep+tls:, stdin:, file:, pcap:"),
         ("http://h:1", "begins with none of"),
         ("UDP://h:1", "begins with none of"),
         ("udp:127.0.0.1:5050", "is no udp://HOST:PORT"),
@@ -112,7 +115,10 @@ def test_a_bad_input_says_why(url, reason):
 
 def test_every_key_of_a_toml_file_has_its_field(toml):
     config = from_toml(toml(EVERY_KEY))
-    assert config.inputs == (parse_input("udp://127.0.0.1:5050"), parse_input("file:/var/log/events"))
+    urls = ("udp://127.0.0.1:5050", "hep://127.0.0.1:9060", "file:/var/log/events")
+    assert config.inputs == tuple(map(parse_input, urls))
+    assert config.allow == ("192.0.2.0/24", "2001:db8::1")
+    assert config.hep_keys == ("@file:/etc/hep.key", "@env:HEP_KEY_OF_BEFORE")
     assert config.to == config.default == parse_socket("kafka:h/sip?key=callid")
     assert config.routes == (
         Route("E_ACC_*", parse_socket("kafka:h/acc")),
@@ -171,6 +177,8 @@ def test_the_table_of_the_document_has_each_option_with_its_default():
         "--receive-buffer INTEGER",
         "[default: 8388608]",
         "--control PATH",
+        "--allow CIDR",
+        "--hep-key @file:PATH",
         "--http HOST:PORT",
         "--http-token PATH",
         "--log-format [text|json]",
@@ -271,7 +279,7 @@ def test_no_repr_shows_a_secret():
         ({"workers": 3}, {"workers": 3}),
         ({"raw": False}, {"raw": False}),
         ({"drain": 0.0}, {"drain": 0.0}),
-        ({"input": ["stdin:"]}, {"inputs": (Input("stdin:", "stdin"),)}),
+        ({"input": ["hep://h:1"]}, {"inputs": (parse_input("hep://h:1"),)}),
         ({"route": ["x=kafka:h/x"]}, {"routes": (Route("x", parse_socket("kafka:h/x")),)}),
     ],
 )
@@ -380,19 +388,23 @@ def run(*arguments):
     return CliRunner().invoke(commands, ["bridge", *map(str, arguments)])
 
 
-def test_check_prints_what_would_run_without_secrets(toml, tmp_path):
+def test_check_prints_what_would_run_without_secrets(toml, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEP_KEY_OF_BEFORE", "hunter2")
+    (tmp_path / "hep.key").write_text("hunter2\n")
     (tmp_path / "events").touch()
     (tmp_path / "bridge.token").write_text("hunter2hunter2hunter2")
     (tmp_path / "bridge.token").chmod(0o600)
     text = EVERY_KEY.replace("/var/log/events", str(tmp_path / "events"))
     text = text.replace("/run/", f"{tmp_path}/").replace("/etc/", f"{tmp_path}/")
-    result = run("--config", toml(text), "--to", "kafka:h/t?g.sasl.password=hunter2", "--workers", 4, "--check")
+    result = run("--config", toml(text), "--to", SECURE, "--workers", 4, "--check")
     assert result.exit_code == 0, result.output
     lines = [line.split(None, 1) for line in result.stdout.splitlines()]
     assert ["input", "udp://127.0.0.1:5050"] in lines
-    assert ["to", "kafka:h/t?g.sasl.password=***"] in lines
+    assert ["to", SECURE.replace("hunter2", "***")] in lines
     assert ["route", "E_ACC_*  kafka:h/acc"] in lines
     assert ["workers", "4"] in lines
+    assert ["allow", "192.0.2.0/24, 2001:db8::1"] in lines
+    assert ["hep_key", f"@file:{tmp_path}/hep.key, @env:HEP_KEY_OF_BEFORE"] in lines
     assert ["http", "127.0.0.1:8080"] in lines
     assert "hunter2" not in result.output
     assert "WARNING" not in result.output
@@ -481,9 +493,9 @@ def test_reading_again_takes_the_changed_file_and_the_same_options(toml):
 
 
 @pytest.mark.usefixtures("daemon")
-def test_without_a_file_there_is_nothing_to_read_again():
-    run("udp://h:1", "--to", "kafka:h/t")
-    assert Daemon.last.reread is None
+def test_reading_again_without_a_file_gives_the_same():
+    run("udp://h:1?allow=192.0.2.1", "--to", "kafka:h/t")
+    assert Daemon.last.reread() == Daemon.last.config
 
 
 @pytest.mark.usefixtures("daemon")
@@ -501,6 +513,6 @@ def test_missing_bridge_parts_are_named_in_one_line(missing):
 
 
 def test_the_unit_file_stops_later_than_the_default_drain():
-    unit = (Path(__file__).parents[2] / "docs" / "pykafkaevt-bridge.service").read_text()
+    unit = (Path(__file__).parents[2] / "deploy" / "pykafkaevt-bridge.service").read_text()
     (seconds,) = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("TimeoutStopSec=")]
     assert int(seconds) > BridgeConfig(inputs=()).drain

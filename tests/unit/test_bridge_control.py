@@ -72,6 +72,8 @@ SNAPSHOT = {
             "invalid": 8,
             "unrouted": 2,
             "kernel_drops": 5,
+            "refused": 4,
+            "failed_handshakes": 3,
             "connections": 0,
         }
     ],
@@ -834,7 +836,10 @@ def test_metrics_have_every_figure(web):
         ("pykafkaevt_ready",): 1,
         **{
             (f"pykafkaevt_input_{name}_total", "udp://127.0.0.1:5050"): SNAPSHOT["inputs"][0][name]
-            for name in ("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops")
+            for name in (
+                *("received", "bytes", "queued", "invalid", "unrouted", "kernel_drops"),
+                *("refused", "failed_handshakes"),
+            )
         },
         ("pykafkaevt_input_connections", "udp://127.0.0.1:5050"): 0,
         ("pykafkaevt_invalid_total", "syntax"): 8,

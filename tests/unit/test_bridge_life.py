@@ -64,6 +64,9 @@ class FakeIngest:
     def set_routes(self, routes):
         pass
 
+    def set_access(self, access):
+        pass
+
     def uses(self, routes):
         return False
 
@@ -72,6 +75,9 @@ class FakeIngest:
 
     def samples(self):
         return []
+
+    def newest_refused(self):
+        return None
 
     def last_events(self):
         return []

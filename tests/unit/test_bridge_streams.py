@@ -15,7 +15,7 @@ import dpkt
 import pytest
 
 from pykafkaevt import Closed, ConfigError, DeliveryError, dumps
-from pykafkaevt.bridge import connections, files, progress
+from pykafkaevt.bridge import acceptor, connections, files, progress
 from pykafkaevt.bridge import streams as module
 from pykafkaevt.bridge.config import Input
 from pykafkaevt.bridge.connections import UNANSWERED, request_id
@@ -403,7 +403,7 @@ def test_peer_that_does_not_read_its_answers_is_not_read(run):
 
 
 def test_input_has_so_many_connections_and_no_more(run, monkeypatch, caplog):
-    monkeypatch.setattr(connections, "CONNECTIONS", 2)
+    monkeypatch.setattr(acceptor, "CONNECTIONS", 2)
     running = run(tcp())
     url = running.inputs[0].url
     with connected(running), connected(running):

@@ -1,9 +1,13 @@
 """The properties of a socket: idempotence where nothing excludes it, and what cannot be used with the reason."""
 
 import pytest
+from click.testing import CliRunner
 
-from pykafkaevt import ConfigError, parse_socket
-from pykafkaevt.properties import check_properties, properties_of
+from pykafkaevt import ConfigError, Producer, parse_socket
+from pykafkaevt.cli.commands import commands
+from pykafkaevt.clients import ClientPool
+from pykafkaevt.options import ProducerOptions
+from pykafkaevt.properties import check_properties, exposed_credentials, properties_of
 
 
 def socket_of(properties):
@@ -94,3 +98,67 @@ def test_the_value_of_a_secret_is_in_no_reason():
         with pytest.raises(ConfigError) as raised:
             check_properties(socket_of(f"{secrets}&{wrong}"))
         assert "hidden" not in str(raised.value)
+
+
+# Credentials without encryption
+
+LOGIN = "g.sasl.mechanism=PLAIN&g.sasl.username=bridge&g.sasl.password=hunter2"
+PLAINTEXT = f"g.security.protocol=SASL_PLAINTEXT&{LOGIN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "exposed"),
+    [
+        (f"kafka:h/t?{PLAINTEXT}", True),
+        ("kafka:h/t?g.security.protocol=sasl_plaintext", True),
+        ("kafka:h/t?g.security.protocol=@env:PROTOCOL", True),
+        (f"kafka:h/t?{LOGIN}", True),
+        (f"kafka:h/t?g.security.protocol=plaintext&{LOGIN}", True),
+        (f"kafka:127.0.0.1,192.0.2.1/t?{PLAINTEXT}", True),
+        (f"kafka:[2001:db8::1]:9093/t?{PLAINTEXT}", True),
+        (f"kafka:localhost.example/t?{PLAINTEXT}", True),
+        (f"kafka:h/t?g.security.protocol=SASL_SSL&{LOGIN}", False),
+        (f"kafka:h/t?g.security.protocol=ssl&{LOGIN}", False),
+        ("kafka:h/t", False),
+        ("kafka:h/t?g.security.protocol=plaintext", False),
+        (f"kafka:127.0.0.1:9092,localhost,[::1],127.9.9.9:1/t?{PLAINTEXT}", False),
+        (f"kafka:embedded/t?{PLAINTEXT}", False),
+    ],
+)
+def test_credentials_that_others_can_read_are_found(monkeypatch, text, exposed):
+    monkeypatch.setenv("PROTOCOL", "SASL_PLAINTEXT")
+    found = exposed_credentials(parse_socket(text))
+    assert (found is not None) == exposed
+    if found is not None:
+        assert found.endswith(": there are credentials and no encryption: set g.security.protocol=sasl_ssl")
+        assert "hunter2" not in found
+
+
+# a port of the documentation's network: nothing is sent to anybody
+REMOTE = f"kafka:192.0.2.1:9092/t?{PLAINTEXT}"
+WARNING = "192.0.2.1:9092: there are credentials and no encryption: set g.security.protocol=sasl_ssl"
+
+
+def test_the_library_says_it_once_for_each_client(caplog):
+    Producer(REMOTE).close(0)
+    pool = ClientPool(ProducerOptions())
+    for topic in ("a", "b", "c"):
+        pool.borrow(parse_socket(REMOTE).with_properties(topic=topic))
+    pool.close(0)
+    said = [one for one in caplog.records if one.getMessage() == WARNING]
+    assert [(one.name, one.levelname) for one in said] == [("pykafkaevt", "WARNING")] * 2
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", REMOTE], ["bridge", "udp://127.0.0.1:5050", "--to", REMOTE, "--check"]],
+    ids=["socket", "bridge"],
+)
+def test_a_check_says_it(arguments):
+    result = CliRunner().invoke(commands, arguments)
+    assert result.exit_code == 0
+    assert ["WARNING:", WARNING] in [
+        line.replace("WARNING  ", "WARNING: ").split(None, 1) for line in result.output.splitlines()
+    ]
+    assert "hunter2" not in result.output

@@ -9,6 +9,8 @@ cdef extern from "datagrams.h" nogil:
         MSG_TRUNC
 
     ctypedef struct msghdr "struct msghdr":
+        void* msg_name
+        unsigned int msg_namelen
         int msg_flags
     ctypedef struct mmsghdr "struct mmsghdr":
         unsigned int msg_len

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from pykafkaevt.bridge.access cimport Access, Rules
 from pykafkaevt.bridge.message cimport Format, Message, Space
 from pykafkaevt.bridge.routes cimport Routes, Table
 from pykafkaevt.bridge.tally cimport Tally
@@ -36,7 +37,10 @@ cdef class Handler:
     cdef counter aborting                # set by any thread: wait for no queue any more
     cdef Routes routes                   # the newest
     cdef Routes outdated                 # what the batch at hand is still handled by, else None
+    cdef list accesses                   # the newest, and the one whose rules are in use
     cdef pthread_mutex_t lock            # guards what follows
+    cdef const Rules* next_rules
+    cdef const Rules* rules              # of the batch at hand, or of the last
     cdef Table* next                     # of routes
     cdef Table* current                  # in use by the batch at hand, or NULL
     cdef bint release                    # the batch at hand is to let go of `outdated`
@@ -44,6 +48,9 @@ cdef class Handler:
     cdef const char* text(self, str text, size_t* size) except NULL
     cdef int set_routes(self, Routes routes) except -1
     cdef bint uses(self, Routes routes) noexcept
+    cdef int set_access(self, Access access) except -1
+    # the rules of the batch that begins; good until the next one does
+    cdef const Rules* newest_rules(self) noexcept nogil
     cdef Table* newest_table(self) noexcept nogil
     cdef void release_table(self) noexcept nogil
 

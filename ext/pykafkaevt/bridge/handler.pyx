@@ -66,7 +66,9 @@ def uri_of(url: str) -> tuple[str, str]:
 cdef class Handler:
     """Handles the messages of one input; see Ingest for the arguments."""
 
-    def __cinit__(self, str kind, str url, Routes routes not None, bint raw, str method, size_t max_size):
+    def __cinit__(
+        self, str kind, str url, Routes routes not None, Access access not None, bint raw, str method, size_t max_size
+    ):
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         if (kind == "plain") != (method is not None):
@@ -88,6 +90,8 @@ cdef class Handler:
         self.origin.scheme, self.origin.id = self.text(scheme, NULL), self.text(uuid.uuid4().hex, NULL)
         self.routes = routes
         self.next = &routes.table
+        self.accesses = []
+        self.set_access(access)
         self.tally = Tally()
         self.watch.aborting, self.watch.waiting = &self.aborting, &self.tally.waiting
         self.watch.kernel_drops, self.watch.fd = &self.tally.kernel_drops, -1
@@ -146,6 +150,27 @@ cdef class Handler:
             with gil:
                 self.outdated = None
 
+    # Access
+
+    cdef int set_access(self, Access access) except -1:
+        """Let in who may send by other rules from the next batch on."""
+        cdef const Rules* in_use
+        cdef Access one
+        pthread_mutex_lock(&self.lock)
+        self.next_rules = &access.rules
+        in_use = self.rules
+        pthread_mutex_unlock(&self.lock)
+        self.accesses = [one for one in self.accesses if &one.rules == in_use] + [access]
+        return 0
+
+    cdef const Rules* newest_rules(self) noexcept nogil:
+        pthread_mutex_lock(&self.lock)
+        self.rules = self.next_rules
+        pthread_mutex_unlock(&self.lock)
+        if self.format.kind == KIND_HEP:
+            self.format.keys = self.rules.hep_keys
+        return self.rules
+
     # Messages
 
     cdef void handle(self, Message* messages, Py_ssize_t n) noexcept nogil:
@@ -173,6 +198,7 @@ cdef class Handler:
         counter_add(&self.tally.received, 1)
         counter_add(&self.tally.bytes, m.size)
         self.tally.keep_sample(m)
+        m.unauthenticated = self.format.keys.count > 0
         self.queue_dead_letters(self.newest_table(), m, 1)
         self.release_table()
 
@@ -193,6 +219,7 @@ cdef class Handler:
 
     cdef bint check(self, Table* table, Message* m, bint enough) noexcept nogil:
         """Whether a message is valid; counts it by its event's name or by the reason."""
+        m.unauthenticated = self.format.keys.count > 0
         cdef int reason = parse(&self.format, &table.fields, &self.space, m) if enough else NO_MEMORY
         if reason:
             m.target = SETTLED
@@ -299,7 +326,8 @@ cdef class Handler:
         if table.dead_letter < 0:
             return
         for i in range(n):
-            if messages[i].reason != NULL:
+            # who has no key puts nothing into Kafka
+            if messages[i].reason != NULL and not messages[i].unauthenticated:
                 chosen[count] = &messages[i]
                 count += 1
         # without memory for the copies they are lost, as with a full queue

@@ -11,6 +11,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from pykafkaevt.bridge.access cimport Access, Rules, admits_sender
 from pykafkaevt.bridge.datagrams cimport (
     DATAGRAMS, MSG_TRUNC, SOURCE_SIZE, Datagrams, datagrams_drops, datagrams_free, datagrams_new, datagrams_receive,
 )
@@ -30,7 +31,7 @@ cdef class Ingest:
 
     kind: "json" (JSON-RPC notifications or requests), "hep" (HEPv3 packets) or "plain" (JSON objects that become the
     parameters of the event `method`); url: what logs and counts call the input; raw: SIP events hold the message;
-    max_size: bytes of a message at most. Raises ValueError.
+    max_size: bytes of a message at most; access: who may send, None for all. Raises ValueError.
     """
 
     cdef readonly str url
@@ -40,9 +41,12 @@ cdef class Ingest:
     cdef counter stopping                # set by any thread
     cdef bint busy                       # a thread is in feed(), invalid() or receive(); with the GIL
 
-    def __cinit__(self, str kind, str url, Routes routes not None, *, bint raw=False, method=None, max_size=65536):
+    def __cinit__(
+        self, str kind, str url, Routes routes not None, *, bint raw=False, method=None, max_size=65536,
+        Access access=None,
+    ):
         self.url = url
-        self.handler = Handler(kind, url, routes, raw, method, max_size)
+        self.handler = Handler(kind, url, routes, access or Access(), raw, method, max_size)
         self.messages = <Message*> calloc(DATAGRAMS, sizeof(Message))
         if self.messages == NULL:
             raise MemoryError()
@@ -58,6 +62,10 @@ cdef class Ingest:
     def uses(self, Routes routes not None) -> bool:
         """Whether a batch is, or the next will be, handled by these routes."""
         return self.handler.uses(routes)
+
+    def set_access(self, Access access not None) -> None:
+        """Other rules of who may send, from the next batch on."""
+        self.handler.set_access(access)
 
     # Input
 
@@ -99,6 +107,7 @@ cdef class Ingest:
         self.enter()
         m = self.fed(held, origin, on_report)
         with nogil:
+            self.handler.newest_rules()
             self.handler.handle(m, 1)
         reason = unrouted if m.target == UNROUTED else m.reason
         report, code = m.report, m.code
@@ -123,9 +132,15 @@ cdef class Ingest:
         m = self.fed(held, origin, None)
         m.reason = PyBytes_AS_STRING(why)
         with nogil:
+            self.handler.newest_rules()
             self.handler.handle_invalid(m)
         self.busy = False
         self.handler.tally.other_reasons[reason] = self.handler.tally.other_reasons.get(reason, 0) + 1
+
+    def refuse(self, str source) -> None:
+        """Count a peer of a connection that may not send, by its text."""
+        cdef bytes origin = source.encode("utf-8", "replace")
+        self.handler.tally.refuse_peer(origin)
 
     def receive(self, int fd) -> None:
         """Receive datagrams of a socket until stop(), and then what the kernel holds.
@@ -149,7 +164,7 @@ cdef class Ingest:
 
     cdef int receive_until_stopped(self, int fd) noexcept nogil:
         """0, or -errno."""
-        cdef int n
+        cdef int n, admitted
         self.handler.watch.fd, self.handler.watch.drops = fd, 0
         while True:
             counter_add(&self.handler.tally.turns, 1)
@@ -159,26 +174,32 @@ cdef class Ingest:
             if n == 0:
                 look_for_drops(&self.handler.watch)
             else:
-                self.fill_messages(n)
+                admitted = self.fill_messages(n, self.handler.newest_rules())
                 add_drops(&self.handler.watch, datagrams_drops(self.datagrams, n - 1, self.handler.watch.drops))
-                self.handler.handle(self.messages, n)
+                if admitted:
+                    self.handler.handle(self.messages, admitted)
             if counter_get(&self.handler.aborting):
                 break
         look_for_drops(&self.handler.watch)
         self.handler.watch.fd = -1
         return min(n, 0)
 
-    cdef void fill_messages(self, int n) noexcept nogil:
-        """Make messages 0 to n of the datagrams."""
+    cdef int fill_messages(self, int n, const Rules* rules) noexcept nogil:
+        """Make messages of those of the n datagrams whose senders may send; how many these are."""
         cdef Datagrams* d = self.datagrams
         cdef Message* m
-        cdef int i
+        cdef int i, admitted = 0
         for i in range(n):
-            m = &self.messages[i]
+            if rules.by_address and not admits_sender(rules, &d.headers[i].msg_hdr):
+                self.handler.tally.refuse(&d.headers[i].msg_hdr)
+                continue
+            m = &self.messages[admitted]
+            admitted += 1
             memset(m, 0, sizeof(Message))
             m.data, m.size = <const char*> d.parts[i].iov_base, d.headers[i].msg_len
             m.header = &d.headers[i].msg_hdr
             m.cut = m.header.msg_flags & MSG_TRUNC != 0
+        return admitted
 
     def stop(self) -> None:
         """Have receive() take what the kernel holds and return; from any thread."""
@@ -198,7 +219,7 @@ cdef class Ingest:
         it); invalid: the sum of `reasons`, in which each message that was neither queued nor unrouted is once: the
         scanners' reasons and the input's own, too_large, no_memory, abandoned, rejected; events: valid messages by
         name, those of the 192 names seen last each for itself, all others as "(other)"; kernel_drops: datagrams that
-        the kernel dropped, not among those received.
+        the kernel dropped, refused: datagrams and peers whose address may not send; both not among those received.
         """
         return self.handler.tally.counts()
 
@@ -209,6 +230,10 @@ cdef class Ingest:
     def samples(self) -> list:
         """Invalid messages since the last call, at most 16: reason, source, size (bytes), excerpt, time (Unix s)."""
         return self.handler.tally.samples()
+
+    def newest_refused(self) -> str | None:
+        """The source of something refused since the last call, None when nothing was."""
+        return self.handler.tally.newest_refused()
 
     def last_events(self) -> list:
         """Events of the newest batches, at most 20, the newest first: event, key, source, time (Unix s)."""

@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 from pykafkaevt.bridge.datagrams cimport msghdr
 from pykafkaevt.jsonrpc.scan cimport JSON_REASONS, JsonName
-from pykafkaevt.sip.hep cimport HEP_REASONS
+from pykafkaevt.sip.hep cimport HEP_REASONS, HepKeys
 
 # Why a message is not queued: JSON's reasons, then HEP's (a reason that is OK is 0 among its own), then these.
 cdef enum:
@@ -27,6 +27,7 @@ cdef struct Message:
     const msghdr* header         # of a datagram, borrowed: its sender; NULL of one that was fed …
     const char* source           # … which has this text, of SOURCE_SIZE bytes at most
     bint cut                     # the datagram was longer than its buffer
+    bint unauthenticated         # its input asks for keys, and none of them was found in it
     void* report                 # owned until the record is queued: the callable that wants the report, or NULL
     # as it is queued; borrowed from `data`, the Format or the Space
     const char* value
@@ -51,6 +52,7 @@ cdef enum Kind:
 cdef struct Format:
     Kind kind
     bint raw                     # SIP events hold the message
+    HepKeys keys                 # of KIND_HEP; other ones between batches
     size_t max_size              # bytes of a message
     const char* method           # of KIND_PLAIN; borrowed
     size_t method_size

@@ -97,7 +97,8 @@ cdef int parse(const Format* format, const Fields* fields, Space* space, Message
 
 cdef int parse_hep(const Format* format, const Fields* fields, Space* space, Message* m) noexcept nogil:
     cdef HepEvent packet
-    cdef int reason = hep_event(m.data, m.size, format.raw, space.data + space.used, &packet)
+    cdef int reason = hep_event(m.data, m.size, format.keys, format.raw, space.data + space.used, &packet)
+    m.unauthenticated = m.unauthenticated and not packet.authenticated
     if reason:
         return HEP_REASON + reason
     m.value, m.value_size = space.data + space.used, packet.size

@@ -5,10 +5,10 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from pykafkaevt.bridge.datagrams cimport now_us
+from pykafkaevt.bridge.datagrams cimport datagrams_source, now_us
 from pykafkaevt.bridge.message cimport REASONS, reason_text, write_source
 from pykafkaevt.kafka.topic cimport (
-    counter_add, counter_get, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    counter_add, counter_get, counter_set, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock,
 )
 from pykafkaevt.sip.hep cimport hep_blank_keys
@@ -54,6 +54,23 @@ cdef class Tally:
             sample.time_us = now_us()
         pthread_mutex_unlock(&self.lock)
 
+    cdef void refuse(self, const msghdr* datagram) noexcept nogil:
+        cdef char[SOURCE_SIZE] source
+        counter_add(&self.refused, 1)
+        if not counter_get(&self.refused_kept):
+            datagrams_source(datagram, source)
+            self.keep_refused(source)
+
+    cdef void refuse_peer(self, const char* source) noexcept nogil:
+        counter_add(&self.refused, 1)
+        self.keep_refused(source)
+
+    cdef void keep_refused(self, const char* source) noexcept nogil:
+        pthread_mutex_lock(&self.lock)
+        snprintf(self.refused_source, sizeof(self.refused_source), "%s", source)
+        counter_set(&self.refused_kept, 1)
+        pthread_mutex_unlock(&self.lock)
+
     cdef void count_event(self, const Message* m) noexcept nogil:
         self.names.add(m.name, m.name_size)
 
@@ -87,6 +104,7 @@ cdef class Tally:
             "invalid": sum(reasons.values()),
             "unrouted": counter_get(&self.unrouted),
             "kernel_drops": counter_get(&self.kernel_drops),
+            "refused": counter_get(&self.refused),
             "reasons": reasons,
             "events": self.names.counts(),
         }
@@ -110,6 +128,16 @@ cdef class Tally:
                 "time": copies[i].time_us / 1e6,
             })
         return found
+
+    cdef str newest_refused(self):
+        cdef char[SOURCE_SIZE] source
+        if not counter_get(&self.refused_kept):
+            return None
+        pthread_mutex_lock(&self.lock)
+        memcpy(source, self.refused_source, sizeof(source))
+        counter_set(&self.refused_kept, 0)
+        pthread_mutex_unlock(&self.lock)
+        return source.decode("utf-8", "replace")
 
     cdef list last_events(self):
         cdef Newest[NEWEST] newest

@@ -12,12 +12,12 @@
 
 enum {
     HEP_OK, HEP_SHORT, HEP_V1, HEP_V2, HEP_NOT_HEP, HEP_TRUNCATED, HEP_TRAILING, HEP_BAD_CHUNK, HEP_NO_TYPE,
-    HEP_NO_PAYLOAD, HEP_COMPRESSED, HEP_KEEPALIVE, HEP_NOT_SIP, HEP_REASONS
+    HEP_NO_PAYLOAD, HEP_COMPRESSED, HEP_KEEPALIVE, HEP_NOT_SIP, HEP_NO_KEY, HEP_WRONG_KEY, HEP_REASONS
 };
 
 static const char *const hep_reasons[HEP_REASONS] = {
     "ok", "hep_short", "hep_v1", "hep_v2", "hep_not_hep", "hep_truncated", "hep_trailing", "hep_bad_chunk",
-    "hep_no_type", "hep_no_payload", "hep_compressed", "hep_keepalive", "hep_not_sip",
+    "hep_no_type", "hep_no_payload", "hep_compressed", "hep_keepalive", "hep_not_sip", "hep_no_key", "hep_wrong_key",
 };
 
 enum { HEP_HEADER = 6, HEP_TYPE_SIP = 1, HEP_TYPE_RTCP = 5, HEP_TYPE_LOG = 100 };
@@ -32,6 +32,7 @@ typedef struct {
 typedef struct {
     HepBytes src, dst; /* 4 or 16 bytes, of IPv4 or IPv6 */
     HepBytes payload, compressed, correlation, node;
+    HepBytes key; /* for authentication: a secret */
     long long protocol, type, src_port, dst_port, seconds, microseconds, capture_id;
 } HepPacket;
 
@@ -57,7 +58,7 @@ static inline int hep_set_number(HepBytes body, size_t size, long long *field) {
     return 1;
 }
 
-/* 0 when the chunk's size is not its type's. The authentication key (0x000e) is a secret and stays unread. */
+/* 0 when the chunk's size is not its type's. */
 static inline int hep_set_chunk(unsigned type, HepBytes body, HepPacket *packet) {
     switch (type) {
     case 0x0002: return hep_set_number(body, 1, &packet->protocol);
@@ -72,6 +73,7 @@ static inline int hep_set_chunk(unsigned type, HepBytes body, HepPacket *packet)
     case 0x000b: return hep_set_number(body, 1, &packet->type);
     /* four bytes, but some agents send two */
     case 0x000c: return hep_set_number(body, body.size == 2 ? 2 : 4, &packet->capture_id);
+    case 0x000e: return hep_set(body, &packet->key);
     case 0x000f: return hep_set(body, &packet->payload);
     case 0x0010: return hep_set(body, &packet->compressed);
     case 0x0011: return hep_set(body, &packet->correlation);
@@ -108,6 +110,9 @@ static inline int hep_parse(const char *data, size_t size, HepPacket *packet) {
         return packet->compressed.data ? HEP_COMPRESSED : HEP_NO_PAYLOAD;
     return packet->type < 0 ? HEP_NO_TYPE : HEP_OK;
 }
+
+/* Whether hep_parse() came to the packet's end with this answer, so that each chunk that is there is known. */
+static inline int hep_is_whole(int reason) { return reason == HEP_OK || reason >= HEP_NO_TYPE; }
 
 /* Whether a payload is only line ends, as a keep-alive on a SIP flow (RFC 5626, 3.5.1), or zero bytes. */
 static inline int hep_is_keepalive(HepBytes payload) {

@@ -21,11 +21,16 @@ cdef extern from "hep.h" nogil:
     ctypedef struct HepPacket:
         HepBytes payload
         HepBytes correlation
+        HepBytes key
         long long type
 
     int hep_parse(const char* data, size_t size, HepPacket* packet)
+    bint hep_is_whole(int reason)
     int hep_is_keepalive(HepBytes payload)
     long long hep_time_us(const HepPacket* packet)
+
+cdef extern from "hep_key.h" nogil:
+    bint hep_key_known(const HepKey* keys, size_t count, const char* given, size_t size)
 
 cdef extern from "hep_members.h" nogil:
     char* hep_put(char* dst, const char* text)
@@ -61,11 +66,20 @@ cdef inline char* payload_member(char* dst, HepBytes payload) noexcept nogil:
     return dst + payload.size + 1
 
 
-cdef int hep_event(const char* data, size_t size, bint raw, char* dst, HepEvent* event) noexcept nogil:
+cdef int hep_event(
+    const char* data, size_t size, HepKeys keys, bint raw, char* dst, HepEvent* event
+) noexcept nogil:
     cdef HepPacket packet
     cdef SipMessage sip
     cdef char* at
     cdef int reason = hep_parse(data, size, &packet)
+    event.authenticated = False
+    if keys.count and hep_is_whole(reason):
+        if packet.key.data == NULL:
+            return HEP_NO_KEY
+        if not hep_key_known(keys.keys, keys.count, packet.key.data, packet.key.size):
+            return HEP_WRONG_KEY
+        event.authenticated = True
     if reason != HEP_OK:
         return reason
     event.event.data, event.event.size = b"E_HEP", 5
@@ -116,14 +130,16 @@ def hep_to_event(data, *, bint raw=False) -> bytes:
     """
     cdef Py_buffer view
     cdef HepEvent event
+    cdef HepKeys keys
     cdef char* dst = NULL
     cdef int reason
+    keys.count = 0
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
         dst = <char*> malloc(HEP_EVENT_MAX(<size_t> view.len))
         if dst == NULL:
             raise MemoryError(f"no memory for the event of a packet of {view.len} bytes")
-        reason = hep_event(<const char*> view.buf, <size_t> view.len, raw, dst, &event)
+        reason = hep_event(<const char*> view.buf, <size_t> view.len, keys, raw, dst, &event)
         if reason != HEP_OK:
             raise ValueError(hep_reasons[reason].decode())
         return PyBytes_FromStringAndSize(dst, <Py_ssize_t> event.size)
