@@ -243,13 +243,16 @@ def by_name(row: Row) -> str:
     return row.name
 
 
-def check(socket: KafkaSocket) -> tuple[int, str]:
-    """The exit code of `check --connect`, which gives up long before its timeout, and all that it printed."""
-    command = [sys.executable, "-m", "pykafkaevt", "check", "--connect", "--timeout", f"{10 * PATIENCE}"]
-    done = subprocess.run(
-        [*command, socket.to_text(secrets=True)], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+def run(*arguments: str) -> tuple[int, str]:
+    """The exit code of a command, and all that it printed."""
+    command = [sys.executable, "-m", "pykafkaevt", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     return done.returncode, done.stdout + done.stderr
+
+
+def check(socket: KafkaSocket) -> tuple[int, str]:
+    """What `check --connect` does, which gives up long before its timeout."""
+    return run("check", "--connect", "--timeout", f"{10 * PATIENCE}", socket.to_text(secrets=True))
 
 
 @pytest.fixture(scope="module")
@@ -386,9 +389,11 @@ def test_what_librdkafka_refuses_is_a_config_error(cluster: Cluster, checks: Any
     with pytest.raises(ConfigError, match=re.escape(row.says)) as refused:
         Producer(cluster.of(row))
     cluster.assert_no_secret(repr(refused.value) + str(refused.value))
-    code, text = checks[row.name]
-    assert code == 2, text
-    assert row.says in text
+    bridge = run("bridge", "udp://127.0.0.1:5050", "--check", "--to", cluster.of(row).to_text(secrets=True))
+    cluster.assert_no_secret(bridge[1])
+    for code, text in (checks[row.name], bridge):
+        assert code == 2, text
+        assert row.says in text
 
 
 # What goes on
