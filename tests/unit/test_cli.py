@@ -166,6 +166,7 @@ def test_check_prints_the_parts_and_masks_secrets():
         "property   g.sasl.password=***",
         "property   g.client.id=\\xa0&",
         "property   t.acks=1",
+        "WARNING    h1:9092,[::1]: there are credentials and no encryption: set g.security.protocol=sasl_ssl",
     ]
     assert result.exit_code == 0
     assert result.stderr == ""
