@@ -1,6 +1,6 @@
 """librdkafka instances and the handles of their topics, made from properties."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdio cimport snprintf
 
 from pykafkaevt.kafka.library cimport delivery_error, table, text_of_error
