@@ -4,12 +4,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import trustme
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+
+from tests.kafka.certificates import pkcs8
 
 NOW = datetime.now(timezone.utc)
 DAY = timedelta(days=1)
@@ -30,23 +27,22 @@ class Certificates:
         self.ca, self.other_ca = trustme.CA(), trustme.CA()
         self.ca.cert_pem.write_to_path(self.path("ca.pem"))
         self.other_ca.cert_pem.write_to_path(self.path("other_ca.pem"))
-        self.issue("server")
+        server = self.issue("server")
         self.issue("renewed")
         self.issue("expired", **PAST)
         self.issue("early", **FUTURE)
         self.issue("client")
         self.issue("late", **PAST)
         self.issue("stranger", self.other_ca)
-        key = load_pem_private_key(self.path("server.key").read_bytes(), None)
-        locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSWORD.encode()))
-        self.path("locked.key").write_bytes(locked)
+        self.path("locked.key").write_bytes(pkcs8(server, BestAvailableEncryption(PASSWORD.encode())))
 
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def issue(self, name: str, authority: trustme.CA | None = None, **validity: datetime) -> None:
+    def issue(self, name: str, authority: trustme.CA | None = None, **validity: datetime) -> trustme.LeafCert:
         leaf = (authority or self.ca).issue_cert("127.0.0.1", **validity)
         leaf.private_key_pem.write_to_path(self.path(f"{name}.key"))
         leaf.private_key_and_cert_chain_pem.write_to_path(self.path(f"{name}.both"))
         for blob in leaf.cert_chain_pems:
             blob.write_to_path(self.path(f"{name}.pem"), append=True)
+        return leaf

@@ -33,6 +33,7 @@ EVENT = b'{"jsonrpc":"2.0","method":"E"}'
 
 pytestmark = [
     LINUX,
+    pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (Debian: util-linux)"),
     # in CI, which is root, a skip is a failure
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which alone can become another user"),
 ]
