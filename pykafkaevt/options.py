@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pykafkaevt.errors import DeliveryError
 
@@ -44,11 +44,11 @@ class ProducerOptions:
     invalid: str = "replace"
     """What becomes of text that is not valid UTF-8: "replace", "strict" (SerializeError) or "latin-1"."""
 
-    pace: int | None = 0
+    pace: int | Literal["auto"] | None = "auto"
     """Records in flight from which on a call that may block lets the reports catch up, 10 ms at a time.
 
-    That keeps the queue in the processor's caches and the latency short. 0: as many as the brokers are kept busy by, by
-    the rate and the time at which records are delivered. None: no such number.
+    That keeps the queue in the processor's caches and the latency short. "auto": as many as keep the brokers
+    busy, by the rate and the time at which records are delivered. None: no such number.
     """
 
     def __post_init__(self) -> None:
@@ -62,11 +62,11 @@ class ProducerOptions:
         checked_timeout(self.full_timeout, "full_timeout")
         if self.invalid not in INVALID:
             raise ValueError(f"invalid must be one of {', '.join(INVALID)}, not {self.invalid!r}")
-        if self.pace is not None:
+        if self.pace not in (None, "auto"):
             if not isinstance(self.pace, int) or isinstance(self.pace, bool):
-                raise TypeError(f"pace must be an int or None, not {type(self.pace).__name__}")
-            if self.pace < 0:
-                raise ValueError(f"pace must be 0 or more, not {self.pace}")
+                raise TypeError(f"pace must be an int, 'auto' or None, not {self.pace!r}")
+            if self.pace < 1:
+                raise ValueError(f"pace must be at least 1, not {self.pace}")
 
 
 def checked_timeout(value: float | None, what: str) -> float | None:

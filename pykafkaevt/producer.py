@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -86,7 +86,7 @@ class Producer(compiled.Producer):
         full_timeout: float | None = None,
         invalid: str = "replace",
         name: str | None = None,
-        pace: int | None = 0,
+        pace: int | Literal["auto"] | None = "auto",
     ) -> None:
         """See the class."""
         options = ProducerOptions(

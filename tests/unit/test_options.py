@@ -17,7 +17,7 @@ def test_the_defaults_are_those_of_a_producer():
         "on_full": "block",
         "full_timeout": None,
         "invalid": "replace",
-        "pace": 0,
+        "pace": "auto",
     }
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.pace = 1
@@ -29,7 +29,7 @@ def test_the_defaults_are_those_of_a_producer():
         *({"on_full": word} for word in ("block", "raise", "drop", "block_once")),
         *({"invalid": word} for word in ("replace", "strict", "latin-1")),
         *({"full_timeout": seconds} for seconds in (None, 0, 0.0, 0.5, 30, 1e300)),
-        *({"pace": count} for count in (None, 0, 1, 10**12)),
+        *({"pace": count} for count in (None, "auto", 1, 10**12)),
         {"on_delivery": print, "on_error": print},
     ],
 )
@@ -52,9 +52,11 @@ def test_what_can_be_used_is_kept(given):
         ({"full_timeout": "1"}, TypeError, "full_timeout must be a number of seconds or None, not str"),
         ({"full_timeout": True}, TypeError, "not bool"),
         ({"invalid": "ignore"}, ValueError, "invalid must be one of replace, strict, latin-1, not 'ignore'"),
-        ({"pace": -5}, ValueError, "pace must be 0 or more, not -5"),
-        ({"pace": True}, TypeError, "pace must be an int or None, not bool"),
-        ({"pace": 1.5}, TypeError, "pace must be an int or None, not float"),
+        ({"pace": 0}, ValueError, "pace must be at least 1, not 0"),
+        ({"pace": "fast"}, TypeError, "pace must be an int, 'auto' or None, not 'fast'"),
+        ({"pace": -5}, ValueError, "pace must be at least 1, not -5"),
+        ({"pace": True}, TypeError, "pace must be an int, 'auto' or None, not True"),
+        ({"pace": 1.5}, TypeError, "pace must be an int, 'auto' or None, not 1.5"),
     ],
 )
 def test_what_cannot_be_used_is_named(given, kind, message):

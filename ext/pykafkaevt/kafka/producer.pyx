@@ -121,7 +121,8 @@ cdef class Producer:
         self.topic.on_delivery = <PyObject*> self.on_delivery
         self.topic.on_error = <PyObject*> self.on_error
         may_block = self.full == FULL_BLOCK or self.full == FULL_BLOCK_ONCE
-        pacing_init(&self.topic.pace, <uint64_t> -1 if options.pace is None or not may_block else options.pace)
+        limit = 0 if options.pace == "auto" else options.pace
+        pacing_init(&self.topic.pace, <uint64_t> -1 if limit is None or not may_block else limit)
         self.owns_client = owns_client
 
     cdef PyObject* tag_for(self, bint report, PyObject* opaque) except? NULL:
