@@ -43,7 +43,7 @@ class Doors:
         """The response of the control socket; it must come within a second."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(1)
-            client.connect(self.control)
+            client.connect(str(self.control))
             client.sendall(json.dumps({"jsonrpc": "2.0", "method": method, "params": params or [], "id": 1}).encode())
             client.shutdown(socket.SHUT_WR)
             with client.makefile("rb") as stream:
@@ -60,21 +60,26 @@ class Doors:
     def threads(self):
         return len(os.listdir(f"/proc/{self.process.pid}/task"))
 
+    def __enter__(self):
+        """Wait until it is ready."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with suppress(OSError):
+                if self.ask("kafka_stats")["result"]["ready"]:
+                    return self
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
 
 @pytest.fixture
 def doors(tmp_path):
-    one = Doors(tmp_path)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with suppress(OSError):
-            if one.ask("kafka_stats")["result"]["ready"]:
-                break
-        assert time.monotonic() < deadline, one.log.read_text()
-        time.sleep(0.05)
-    yield one
-    if one.process.poll() is None:
-        one.process.kill()
-        one.process.wait()
+    with Doors(tmp_path) as one:
+        yield one
 
 
 def send_bad_requests(doors, count):

@@ -75,16 +75,15 @@ def tcp(scheme="tcp"):
     return Input(f"{scheme}://127.0.0.1:0", scheme, "127.0.0.1", 0)
 
 
-@pytest.fixture
-def run(monkeypatch):
-    """run(*inputs, **options): the running Streams."""
+def started(monkeypatch, make):
+    """What a fixture yields: a callable that starts what make(*inputs, **options) makes; all end with the test."""
     monkeypatch.setattr(module, "TICK", 0.01)
     monkeypatch.setattr(files, "TICK", 0.01)
     monkeypatch.setattr(module, "LINGER", 0.01)
     running = []
 
     def start(*inputs, **options):
-        running.append(Streams(inputs, FakeIngest, **{**DEFAULTS, **options}))
+        running.append(make(*inputs, **options))
         running[-1].start()
         return running[-1]
 
@@ -95,6 +94,12 @@ def run(monkeypatch):
         for thread in one.threads:
             thread.join(SECONDS)
         assert not any(thread.is_alive() for thread in one.threads)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """run(*inputs, **options): the running Streams."""
+    yield from started(monkeypatch, lambda *inputs, **options: Streams(inputs, FakeIngest, **{**DEFAULTS, **options}))
 
 
 @contextmanager

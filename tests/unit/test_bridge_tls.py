@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 
 from pykafkaevt.bridge import acceptor, connections, tls
-from pykafkaevt.bridge import streams as module
 from pykafkaevt.bridge.access import Access
 from pykafkaevt.bridge.admission import admission_of, admissions_of
 from pykafkaevt.bridge.config import BridgeConfig
@@ -22,7 +21,18 @@ from pykafkaevt.bridge.streams import Streams
 from pykafkaevt.cli.commands import commands
 from pykafkaevt.errors import ConfigError
 from tests.unit.certificates import PASSWORD, Certificates
-from tests.unit.test_bridge_streams import DEFAULTS, EVENT, FakeIngest, hep, is_quiet, received, request, tcp, until
+from tests.unit.test_bridge_streams import (
+    DEFAULTS,
+    EVENT,
+    FakeIngest,
+    hep,
+    is_quiet,
+    received,
+    request,
+    started,
+    tcp,
+    until,
+)
 
 SECONDS = 10
 
@@ -47,7 +57,7 @@ def source(certificates):
 class Running(Streams):
     """Streams whose inputs admit by `admissions`, which a test may change."""
 
-    def __init__(self, inputs, **options):
+    def __init__(self, *inputs, **options):
         self.admissions = {one: admission_of(BridgeConfig(inputs=inputs), one) for one in inputs}
         super().__init__(inputs, FakeIngest, **{**DEFAULTS, **options}, admission=lambda one: self.admissions[one])
 
@@ -59,22 +69,7 @@ class Running(Streams):
 @pytest.fixture
 def run(monkeypatch):
     """run(*inputs, **options): a running Running."""
-    monkeypatch.setattr(module, "TICK", 0.01)
-    monkeypatch.setattr(module, "LINGER", 0.01)
-    running = []
-
-    def start(*inputs, **options):
-        running.append(Running(inputs, **options))
-        running[-1].start()
-        return running[-1]
-
-    yield start
-    for one in running:
-        one.stop()
-        one.give_up()
-        for thread in one.threads:
-            thread.join(SECONDS)
-        assert not any(thread.is_alive() for thread in one.threads)
+    yield from started(monkeypatch, Running)
 
 
 @contextmanager

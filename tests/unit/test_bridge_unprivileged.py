@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,11 +20,11 @@ from pykafkaevt.bridge.control import bind_control
 from pykafkaevt.bridge.datagrams import open_sockets
 from pykafkaevt.bridge.inputs import parse_input
 from pykafkaevt.errors import ConfigError
+from tests.unit import test_bridge_doors
 from tests.unit.certificates import Certificates
-from tests.unit.test_bridge_doors import LINUX, free_port
+from tests.unit.test_bridge_doors import LINUX, PATIENCE, free_port
 from tests.unit.test_hep import OPTIONS, chunk, packet
 
-PATIENCE = 20  # seconds for what takes less than one
 NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs", "--inh-caps=-all"]
 TOKEN, KEY = "t0ken~S3cr3t-of-the-bridge", "k3y~S3cr3t"
 TIMES = 200  # that each door is tried
@@ -132,7 +131,7 @@ def written(path, text):
     return path
 
 
-class Doors:
+class Doors(test_bridge_doors.Doors):
     """A bridge with all kinds of doors, run by root, and what it takes to knock."""
 
     def __init__(self, folder):
@@ -153,19 +152,12 @@ class Doors:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(list(map(str, command)), stderr=log)
 
-    def ask(self, method):
-        """The result from the control socket; it must come within a second."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(1)
-            client.connect(str(self.control))
-            client.sendall(json.dumps({"jsonrpc": "2.0", "method": method, "id": 1}).encode())
-            client.shutdown(socket.SHUT_WR)
-            with client.makefile("rb") as stream:
-                return json.loads(stream.read())["result"]
+    def figures(self):
+        return self.ask("kafka_stats")["result"]
 
     def inputs(self):
         """Their figures by scheme."""
-        return {one["url"].partition(":")[0]: one for one in self.ask("kafka_stats")["inputs"]}
+        return {one["url"].partition(":")[0]: one for one in self.figures()["inputs"]}
 
     def until(self, condition):
         deadline = time.monotonic() + PATIENCE
@@ -173,26 +165,11 @@ class Doors:
             assert time.monotonic() < deadline, (self.inputs(), self.log.read_text())
             time.sleep(0.05)
 
-    def memory(self):
-        """MB."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
 
 @pytest.fixture
 def doors(folder):
-    one = Doors(folder)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with suppress(OSError):
-            if one.ask("kafka_stats")["ready"]:
-                break
-        assert time.monotonic() < deadline, one.log.read_text()
-        time.sleep(0.05)
-    yield one
-    if one.process.poll() is None:
-        one.process.kill()
-        one.process.wait()
+    with Doors(folder) as one:
+        yield one
 
 
 def hep_of(*keys):
@@ -234,7 +211,7 @@ def test_another_account_gets_nowhere_and_costs_little(doors):
     # what was sent is counted, and none of it is in Kafka
     doors.until(lambda inputs: inputs["hep"]["invalid"] == 3 * TIMES and inputs["udp"]["refused"] == TIMES)
     doors.until(lambda inputs: inputs["tcp+tls"]["failed_handshakes"] == 2 * TIMES)
-    stats = doors.ask("kafka_stats")
+    stats = doors.figures()
     assert {name: stats["invalid"][name] for name in ("hep_no_key", "hep_wrong_key", "hep_truncated")} == dict.fromkeys(
         ("hep_no_key", "hep_wrong_key", "hep_truncated"), TIMES
     )
