@@ -24,4 +24,5 @@ cdef class Event:
 
     cdef int fresh(self) except -1
     cdef object key_of(self, object call_id, object sip_message)
+    cdef bint note(self, Subscription subscription, error) except -1
     cdef Py_ssize_t queue_to_all(self, tuple subscriptions, Batch* batch, Py_ssize_t n) except -1

@@ -137,8 +137,7 @@ cdef class Event:
                     else:
                         failed = True
                 except Error as error:
-                    failed = True
-                    self.note(subscription, error)
+                    failed = self.note(subscription, error) or failed
             return -1 if failed else queued
         finally:
             release_buffer(buffer)
@@ -166,9 +165,12 @@ cdef class Event:
         records.check(queued)
         return queued
 
-    def note(self, Subscription subscription not None, error) -> None:
-        """Log what a subscriber did not take."""
+    cdef bint note(self, Subscription subscription, error) except -1:
+        """Log what a subscriber did not take; False for one that has left meanwhile, which need not have it."""
+        if subscription not in self.subscriptions:
+            return False
         subscription.producer.client.note(f"{self.name} not queued to {subscription.socket}: {error}")
+        return True
 
     cdef Py_ssize_t queue_to_all(self, tuple subscriptions, Batch* batch, Py_ssize_t n) except -1:
         """Queue the n events of the batch to each subscriber; how many records were queued."""

@@ -250,6 +250,7 @@ class OneInterface(Subject):
         self.socket = world.socket(TOPIC)
         self.interface.subscribe_event("E", self.socket)
         self.beside: list[int] = []
+        self.leaves = False  # the subscriber of E has left before
         self.side = [world.socket(f"side{number}") for number in range(SIDE_TOPICS)]
 
     def publish(self, value: str) -> bool:
@@ -262,6 +263,7 @@ class OneInterface(Subject):
         return self.interface.close(timeout)
 
     def retire(self) -> None:
+        self.leaves = True
         # a client that goes has its threads until its records are delivered: on a busy machine they would pile up
         until = time.monotonic() + 1
         while len(self.interface._pool.clients()) > CLIENTS and time.monotonic() < until:

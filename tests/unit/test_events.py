@@ -220,6 +220,25 @@ def test_zero_expire_ends_a_subscription_and_unsubscribe_too(interface, socket):
     assert not event.has_subscribers
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_subscriber_that_leaves_while_its_queue_is_full_is_no_failure(many):
+    interface = EventInterface(producer_options={"on_full": "block", "full_timeout": None})
+    interface.publish_event("E_A", ["a"])
+    interface.subscribe_event("E_A", DEAD)
+    for n in range(10):
+        assert interface.raise_event("E_A", [n]) == 1
+    told = []
+    work = (lambda: interface.raise_many("E_A", [[1], [2]])) if many else (lambda: interface.raise_event("E_A", [1]))
+    raiser = threading.Thread(target=lambda: told.append(work()))
+    raiser.start()
+    time.sleep(0.2)
+    assert raiser.is_alive()
+    interface.unsubscribe_event("E_A", DEAD)
+    raiser.join(20)
+    assert told == [0]
+    interface.close(0)
+
+
 def test_what_was_queued_is_delivered_after_unsubscribing(interface, socket, kafka_embedded, consume):
     interface.publish_event("E_A")
     slow = socket("t").replace("g.linger.ms=0", "g.linger.ms=200")
