@@ -113,7 +113,7 @@ def raise_many(subject: OneInterface, writer: Writer, random: random.Random) -> 
 def raised(count: int, values: list[str], subject: OneInterface, writer: Writer) -> None:
     """There is one subscriber, or one that leaves; -1 when the client cannot be opened or is closed."""
     writer.accept(values[: max(0, count)])
-    fewer = subject.leaves and count >= 0 or subject.world.raises or subject.world.may_be_closed
+    fewer = (subject.leaves and count >= 0) or subject.world.raises or subject.world.may_be_closed
     if count != len(values) and not fewer:
         raise AssertionError(f"raising {len(values)} events gave {count}")
 
