@@ -7,6 +7,7 @@ Says {"ready": true} after its warm-up, waits for a line, then {"delivered": N} 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import sys
@@ -148,7 +149,11 @@ def sample(side: Side, before: int, ended: threading.Event, series: list[int]) -
         delivered = side.counts()[0] - before
         series.append(delivered - last)
         last = delivered
-        say(delivered=delivered)
+        try:
+            say(delivered=delivered)
+        except BrokenPipeError:
+            # nobody is there any more who would end this process
+            os._exit(1)
         if done:
             return
 

@@ -379,9 +379,19 @@ def wait_for_threads(pid, count):
         sleep(0.02)
 
 
-def children_of(pid):
+def workers_of(pid):
+    """Of a bench; it asks other programs too, about the machine."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
+        children = [int(child) for child in file.read().split()]
+    return [child for child in children if b"pykafkaevt.bench.worker" in command_of(child)]
+
+
+def command_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""  # it has ended
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="platform: /proc tells the threads")
@@ -406,9 +416,9 @@ def test_ctrl_c_ends_a_bench_and_its_workers(processes, whole_group):
     command = ("bench", "--num-records", "1000000000", "--processes", str(processes), "--warmup", "1000")
     with started(*command, text=True, start_new_session=True) as process:
         end = monotonic() + PATIENCE
-        while len(children_of(process.pid)) < processes and monotonic() < end:
+        while len(workers_of(process.pid)) < processes and monotonic() < end:
             sleep(0.05)
-        workers = children_of(process.pid)
+        workers = workers_of(process.pid)
         assert len(workers) == processes
         for worker in workers:
             wait_for_threads(worker, 4)
@@ -421,6 +431,19 @@ def test_ctrl_c_ends_a_bench_and_its_workers(processes, whole_group):
         while (left := [worker for worker in workers if os.path.exists(f"/proc/{worker}")]) and monotonic() < end:
             sleep(0.05)
         assert not left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: /proc tells the children")
+def test_the_worker_of_a_bench_that_was_killed_ends():
+    with started("bench", "--num-records", "1000000000", "--warmup", "1000") as process:
+        end = monotonic() + PATIENCE
+        while not (workers := workers_of(process.pid)) and monotonic() < end:
+            sleep(0.05)
+        wait_for_threads(workers[0], 8)
+        process.kill()
+        while os.path.exists(f"/proc/{workers[0]}") and monotonic() < end:
+            sleep(0.05)
+        assert not os.path.exists(f"/proc/{workers[0]}")
 
 
 # tail
