@@ -43,10 +43,9 @@ class Acceptor:
 
     async def run(self) -> None:
         """Accept until it is cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                peer, address = await loop.sock_accept(self.listener.socket)
+                peer, address = await self.accept()
             except OSError as error:
                 if self.trouble_rate.allows():
                     extra = self.trouble_rate.note()
@@ -56,6 +55,23 @@ class Acceptor:
             self.admit(peer, address)
             # peers that come without a pause leave time for others
             await asyncio.sleep(0)
+
+    async def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        """The next peer. Cancelled it loses none, where loop.sock_accept() takes one and fails. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                peer, address = self.listener.socket.accept()
+            except BlockingIOError:
+                readable = asyncio.Event()
+                loop.add_reader(self.listener.socket, readable.set)
+                try:
+                    await readable.wait()
+                finally:
+                    loop.remove_reader(self.listener.socket)
+            else:
+                peer.setblocking(False)
+                return peer, address
 
     def admit(self, peer: socket.socket, address: tuple[str, int]) -> None:
         """Serve a peer, or close it."""
