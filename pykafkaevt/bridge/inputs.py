@@ -106,7 +106,9 @@ def parse_input(text: str) -> Input:
     # what follows the ? may be a secret by mistake, so it is not shown
     url, mark, query = text.partition("?") if listens or scheme not in TRANSPORTS else (text, "", "")
     if not colon or scheme not in TRANSPORTS:
-        raise ValueError(f"{url!r} begins with none of {', '.join(f'{name}:' for name in TRANSPORTS)}")
+        # it may be a Kafka socket with secrets, so no more than its beginning is shown
+        shown = f"'{scheme}:…'" if colon and scheme.replace("+", "").isalnum() else "it"
+        raise ValueError(f"{shown} begins with none of {', '.join(f'{name}:' for name in TRANSPORTS)}")
     if not text.isprintable():
         raise ValueError(f"{url!r} has a control character")
     if scheme == "stdin":

@@ -114,6 +114,22 @@ def test_a_bad_input_says_why(url, reason):
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("kafka:h/t?g.sasl.password=hunter2", "'kafka:…' begins with none of udp:"),
+        ("[k1]h/t?g.sasl.password=hunter2", "it begins with none of udp:"),
+        ("g.sasl.password=hunter2:x", "it begins with none of udp:"),
+        ("hep+udp://h:1", "'hep+udp:…' begins with none of udp:"),
+    ],
+)
+def test_a_kafka_socket_where_an_input_should_be_shows_no_secret(url, shown):
+    with pytest.raises(ConfigError) as caught:
+        from_options({"input": [url]})
+    assert str(caught.value).startswith(f"--input: {shown}")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_every_key_of_a_toml_file_has_its_field(toml):
     config = from_toml(toml(EVERY_KEY))
     urls = ("udp://127.0.0.1:5050", "hep://127.0.0.1:9060", "file:/var/log/events")

@@ -279,6 +279,8 @@ def test_status_lines(line, status, reason):
         b"INVITE sip:u@h",
         b"INVITE sip:u@h SIP/7.0",
         b"INVITE sip:u@h SIP/2.0x",
+        b"Call-ID:a b SIP/2.0",
+        b"i : a SIP/2.0",
         b"GET / HTTP/1.1\r\nCall-ID: a\r\n\r\n",
         b"Via: SIP/2.0/UDP h\r\nINVITE sip:u@h SIP/2.0\r\n",
     ],

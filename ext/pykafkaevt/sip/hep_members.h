@@ -61,11 +61,12 @@ static inline int hep_is_blank(char c) { return c == ' ' || c == '\t' || c == '\
 
 /* A header's value, a fold as one space (RFC 3261, 7.3.1). */
 static inline char *hep_header_member(char *dst, const char *name, const char *text, size_t n) {
-    const char *end = text + n, *stop;
+    const char *end, *stop;
     Py_ssize_t ignored;
     char *start;
     if (!n || !memchr(text, '\n', n))
         return hep_text_member(dst, name, text, n);
+    end = text + n;
     dst = hep_name(dst, name);
     *dst++ = '"';
     for (start = dst; text < end; text = stop + 1) {

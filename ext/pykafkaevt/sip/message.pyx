@@ -160,7 +160,8 @@ cdef bint parse_start_line(const char* start, const char* end, SipMessage* sip) 
         return False
     sip.method = between(start, first)
     sip.uri = between(first, last)
-    return sip.uri.size > 0
+    # with a colon there it is a header's line
+    return memchr(start, c":", first - start) == NULL and sip.uri.size > 0 and sip.uri.data[0] != c":"
 
 
 cdef Slice address_uri(Slice value) noexcept nogil:
