@@ -500,7 +500,7 @@ def test_options_stand_behind_the_url(url, options):
         ("tcp+tls://h:1?cert=/a&cert=/b", "cert is there twice"),
         ("tcp+tls://h:1?cert=/a&key_password=s3cret", "key_password: is neither @env:NAME nor @file:PATH"),
         ("tcp+tls://h?key_password=s3cret", "'h' is no HOST:PORT"),
-        ("tcp+tsl://h:1?key_password=s3cret", "'tcp+tsl://h:1' begins with none of"),
+        ("tcp+tsl://h:1?key_password=s3cret", "'tcp+tsl:…' begins with none of"),
         ("hep:h:1?hep_key=s3cret", "'hep:h:1' is no hep://HOST:PORT"),
         ("hep://h:1?hep_key=s3cret\x1b", "'hep://h:1' has a control character"),
         ("tcp+tls://h:1?cert=a%1bb", "has a control character"),
